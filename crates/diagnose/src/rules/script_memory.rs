@@ -33,7 +33,8 @@ pub(super) fn check(f: &Figures<'_>) -> Option<Finding> {
     let scripts = f.count("number_of_cached_scripts");
     let many = scripts > 1000;
     let large = bytes >= GAP_BYTES && share(bytes, whole) >= 0.10;
-    if !large && !(scripts > GENERATED && bytes >= GAP_BYTES / 4) {
+    let generated = scripts > GENERATED && bytes >= GAP_BYTES / 4;
+    if !(large || generated) {
         return None;
     }
     let severity = if share(bytes, whole) > 0.25 { Severity::Act } else { Severity::Watch };
