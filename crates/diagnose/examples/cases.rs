@@ -3,7 +3,11 @@
 //!
 //! A case is a folder with `info.txt`, optional `config.txt`, `malloc-stats.txt`, `memory-stats.txt`,
 //! `log.txt`, and `case.json`, of which only `primary_cause` and `confidence` are read, after the diagnosis.
-#![expect(clippy::print_stdout, clippy::indexing_slicing, reason = "a report for a terminal, over fixed columns")]
+#![expect(
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a report for a terminal, over fixed columns"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

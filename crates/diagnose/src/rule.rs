@@ -39,8 +39,11 @@ pub(crate) struct Found {
 
 /// Every finding of every rule, in the registry's order.
 pub(crate) fn run(figures: &Figures<'_>) -> Vec<Found> {
+    let contradictory = ALL.first().is_some_and(|rule| (rule.check)(figures).is_some());
     ALL.iter()
         .enumerate()
+        // Where figures contradict each other, nothing that is computed from them may be said.
+        .filter(|(rank, rule)| !contradictory || *rank == 0 || rule.kind == Kind::Risk)
         .filter_map(|(rank, rule)| {
             let mut finding = (rule.check)(figures)?;
             finding.id = rule.id;

@@ -40,6 +40,12 @@ fn summary(
     verdict: Verdict,
     reclaim: &Reclaim,
 ) -> String {
+    let risk = findings.first().map(|x| &x.finding);
+    if let (Some(risk), Some(answer)) = (risk, answer)
+        && risk.severity > answer.severity
+    {
+        return format!("{}; besides, {}", sentence(&risk.title), sentence(&answer.title));
+    }
     if let Some(finding) = answer {
         return format!("{}{}", sentence(&finding.title), gives_back(finding.cause, reclaim));
     }

@@ -69,7 +69,8 @@ fn percent(share: f64) -> String {
 fn severity(f: &Figures<'_>, fullness: f64) -> Option<Severity> {
     let unaffected_replica = f.sample.info.is_replica()
         && f.sample.config.flag("replica-ignore-maxmemory") != Some(false);
-    let evicts = f.policy.is_some_and(|p| p != "noeviction") && !f.cannot_evict();
+    // A policy that may evict and finds nothing is eviction-stuck, or a risk before the limit.
+    let evicts = f.policy.is_some_and(|p| p != "noeviction");
     if evicts || unaffected_replica {
         return None;
     }
