@@ -1,43 +1,80 @@
-//! Prints the sample of each target given: `cargo run -p unfrag-client --example sample -- 127.0.0.1:6379`.
+//! Prints what is read of the targets given, and of what belongs with them:
+//! `cargo run -p unfrag-client --example sample -- 127.0.0.1:6379 redis+sentinel://cache@127.0.0.1:26379`.
 //!
-//! For looking at what the crate reads; `unfrag check` is the tool for people.
+//! For looking at what the crate reads, and for measuring it; `unfrag check` is the tool for people.
 
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
-use unfrag_client::{ConnectOptions, SampleOptions, Target, Uri, connect, sample};
+use std::time::Instant;
+use unfrag_client::{ConnectOptions, Reading, SurveyOptions, Uri, survey};
+use unfrag_model::Sample;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
+async fn main() -> Result<(), unfrag_client::TargetError> {
+    let mut targets = vec![];
     for text in std::env::args().skip(1) {
-        match read(&text).await {
-            Ok(text) | Err(text) => println!("{text}"),
+        let uri: Uri = text.parse()?;
+        targets.push((uri.target.clone(), ConnectOptions::default().with_uri(&uri)));
+    }
+    let begun = Instant::now();
+    let survey = survey(&targets, &SurveyOptions::default()).await;
+    let took = begun.elapsed();
+    for reading in &survey.readings {
+        show(reading);
+    }
+    for problem in &survey.problems {
+        println!("{}: {}", problem.what, problem.why);
+    }
+    println!(
+        "{} readings in {} ms, peak RSS {}",
+        survey.readings.len(),
+        took.as_millis(),
+        peak_rss()
+    );
+    Ok(())
+}
+
+fn show(reading: &Reading) {
+    match &reading.result {
+        Ok(sample) => {
+            let node = reading.node.as_ref().map(|n| (n.role, n.primary.as_deref()));
+            println!("{}: {} {node:?}", reading.name, sample.info.engine());
+            if std::env::var_os("QUIET").is_none() {
+                show_sample(sample);
+            }
+        }
+        Err(error) => {
+            println!(
+                "{error}\n  hint: {}\n  kind: {:?}",
+                error.hint().unwrap_or("-"),
+                error.kind()
+            );
         }
     }
 }
 
-async fn read(text: &str) -> Result<String, String> {
-    let uri: Uri = text.parse().map_err(|e| format!("{e}"))?;
-    let options = ConnectOptions::default().with_uri(&uri);
-    let Target::Server(address) = &uri.target else { return Err("a Sentinel name".to_owned()) };
-    let told = |e: unfrag_client::ClientError| format!("{e}\nhint: {}", e.hint().unwrap_or("-"));
-    let mut connection = connect(address, &options).await.map_err(told)?;
-    let sample = sample(&mut connection, &SampleOptions::default()).await.map_err(told)?;
-    let mut lines = vec![format!("{}: {}", sample.target, sample.info.engine())];
-    lines.push(format!(
+fn show_sample(sample: &Sample) {
+    println!(
         "  INFO {} fields, MEMORY STATS {}, MALLOC-STATS {}, config {}, clients {:?}",
         sample.info.len(),
         sample.memory_stats.is_some(),
         sample.malloc_stats.is_some(),
         sample.config.pairs().count(),
         sample.clients.as_ref().map(|c| c.clients),
-    ));
-    lines.push(format!("  host {:?}", sample.host));
-    lines.extend(sample.unread.iter().map(|u| format!("  unread {}: {}", u.what, u.why)));
-    lines.extend(sample.commands.iter().map(|c| {
-        format!(
+    );
+    println!("  host {:?}", sample.host);
+    for unread in &sample.unread {
+        println!("  unread {}: {}", unread.what, unread.why);
+    }
+    for cost in &sample.commands {
+        println!(
             "  {}: server {:?} us, round trip {} us, {} bytes",
-            c.command, c.server_us, c.round_trip_us, c.reply_bytes
-        )
-    }));
-    Ok(lines.join("\n"))
+            cost.command, cost.server_us, cost.round_trip_us, cost.reply_bytes
+        );
+    }
+}
+
+fn peak_rss() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("unknown").trim().to_owned()
 }

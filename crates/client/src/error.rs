@@ -190,6 +190,9 @@ pub enum Problem {
         /// The server's words.
         reply: String,
     },
+    /// A data server where a Sentinel was looked for.
+    #[error("a server listens there, not a Sentinel")]
+    NotASentinel,
     /// Sentinels answered, and none knows the name.
     #[error("no Sentinel knows a primary named `{name}`{}", known_names(.known))]
     UnknownSentinelName {
@@ -400,7 +403,7 @@ impl Problem {
             | Self::ReplyTooLarge { .. }
             | Self::TooManyElements { .. }
             | Self::UnexpectedReply { .. } => ErrorKind::NotRedis,
-            Self::UnknownSentinelName { .. } => ErrorKind::Usage,
+            Self::UnknownSentinelName { .. } | Self::NotASentinel => ErrorKind::Usage,
             Self::Tls(tls) => tls.kind(),
             _ => ErrorKind::Unreachable,
         }
@@ -487,6 +490,9 @@ impl Problem {
             }
             Self::UnknownSentinelName { .. } => {
                 "names are case-sensitive; `SENTINEL MASTERS` lists them"
+            }
+            Self::NotASentinel => {
+                "give the server itself as host:port, or the Sentinels' port (26379 by default)"
             }
             Self::NoSentinelAnswers { .. } => {
                 "check the Sentinels' addresses (their port is 26379 by default), and --sentinel-user/--sentinel-pass"

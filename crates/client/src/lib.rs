@@ -13,8 +13,10 @@ pub mod options;
 pub mod resp;
 pub mod sample;
 mod secret;
+pub mod survey;
 pub mod target;
 mod tls;
+pub mod topology;
 mod wire;
 
 pub use connect::{Connection, connect};
@@ -22,5 +24,7 @@ pub use error::{ClientError, ErrorKind, Problem, TlsProblem};
 pub use options::ConnectOptions;
 pub use sample::{SampleOptions, sample};
 pub use secret::Secret;
+pub use survey::{Reading, Survey, SurveyOptions, sample_all, survey};
 pub use target::{Address, Target, TargetError, Uri};
 pub use tls::TlsOptions;
+pub use topology::{Deployment, DiscoverOptions, Node, Role, discover};

@@ -14,6 +14,7 @@ mod memory_stats;
 
 pub use clients::MAX_CLIENTS_LISTED;
 
+use crate::topology::{self, Mode};
 use crate::{ClientError, Connection, host};
 use redis::Value;
 use std::path::PathBuf;
@@ -45,6 +46,10 @@ pub async fn sample(
 ) -> Result<Sample, ClientError> {
     let mut reader = Reader::new(connection);
     reader.sample.info = info::read(&mut reader, options).await?;
+    if topology::mode(&reader.sample.info) == Mode::Sentinel {
+        // It holds no data and knows none of the other commands; what it watches is for `topology`.
+        return Ok(reader.sample);
+    }
     let costs = command_cost::Costs::before(&reader);
     memory_stats::read(&mut reader).await;
     let costs = costs.between(&mut reader).await;
