@@ -1,2 +1,51 @@
-//! The binary.
-fn main() {}
+//! The binary `unfrag`: arguments in, text and an exit code out. No logic worth testing elsewhere.
+//!
+//! Read [`args::Cli`] first: each command is one module under `commands/`.
+
+mod args;
+mod commands;
+mod connect_args;
+mod exit;
+mod printer;
+mod render;
+
+use args::{Cli, Command};
+use clap::Parser;
+use clap::error::ErrorKind;
+use exit::Exit;
+use printer::Printer;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let printer = Printer::new(cli.color);
+    let exit = run(cli, &printer).unwrap_or_else(|error| {
+        printer.error(&error);
+        exit::of(&error)
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
+    match cli.command {
+        Command::Check(args) => commands::check::run(&args, printer),
+        Command::Lab(args) => commands::lab::run(&args, printer),
+        Command::Explain(args) => commands::explain::run(&args, printer),
+        Command::Acl(args) => commands::acl::run(&args, printer),
+        Command::Completions(args) => commands::completions::run(&args, printer),
+        Command::Man => commands::man::run(printer),
+    }
+}
+
+/// clap's own message; `--help` and `--version` are no errors.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing can be done about a terminal that is gone.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(Exit::Usage as u8),
+    }
+}

@@ -14,7 +14,10 @@ use unfrag_model::{Report, sample::Unread};
 
 /// What became of one target.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a few hundred at most, and nearly all are the large one")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few hundred at most, and nearly all are the large one"
+)]
 pub(crate) enum Outcome {
     /// It was read and diagnosed.
     Diagnosed { report: Report, commands: Vec<CommandCost> },

@@ -1,1 +1,127 @@
+//! `unfrag check`: read, diagnose, show.
 
+use crate::args::{CheckArgs, Output};
+use crate::exit::Exit;
+use crate::printer::Printer;
+use crate::render::{Outcome, Run, human, json, markdown};
+use anyhow::Context;
+use unfrag_client::files::Sources;
+use unfrag_client::{DiscoverOptions, Reading, SurveyOptions, survey};
+use unfrag_diagnose::{Advisories, diagnose_with};
+use unfrag_model::{Sample, Verdict};
+
+pub(crate) fn run(args: &CheckArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    let advisories = advisories(args)?;
+    let run = if args.files.file.is_some() {
+        from_files(args, &advisories)?
+    } else {
+        from_servers(args, &advisories, printer)?
+    };
+    show(&run, args, printer)?;
+    Ok(exit(&run, args))
+}
+
+fn advisories(args: &CheckArgs) -> anyhow::Result<Advisories> {
+    let Some(path) = &args.advisories else { return Ok(Advisories::embedded()) };
+    let text = std::fs::read_to_string(path).map_err(|source| crate::exit::UsageError {
+        message: format!("cannot read the advisories `{}`: {source}", path.display()),
+    })?;
+    Ok(Advisories::parse(&text).with_context(|| format!("`{}`", path.display()))?)
+}
+
+fn from_files(args: &CheckArgs, advisories: &Advisories) -> anyhow::Result<Run> {
+    let files = &args.files;
+    let sources = Sources {
+        file: files.file.clone(),
+        malloc_stats: files.malloc_stats.clone(),
+        memory_stats: files.memory_stats.clone(),
+        config: files.config.clone(),
+        log: files.log.clone(),
+    };
+    let outcomes = sources.samples()?.iter().map(|sample| diagnosed(sample, advisories)).collect();
+    Ok(Run { outcomes, problems: vec![] })
+}
+
+fn from_servers(
+    args: &CheckArgs,
+    advisories: &Advisories,
+    printer: &Printer,
+) -> anyhow::Result<Run> {
+    let named = args.connect.named()?;
+    for warning in &named.warnings {
+        printer.talk(&format!("warning: {warning}"));
+    }
+    let options = SurveyOptions {
+        discover: DiscoverOptions { replication: args.connect.replicas },
+        only_targets: args.connect.only,
+        ..SurveyOptions::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    let survey = runtime.block_on(survey(&named.targets, &options));
+    let outcomes =
+        survey.readings.into_iter().map(|reading| outcome(reading, advisories)).collect();
+    Ok(Run { outcomes, problems: survey.problems })
+}
+
+fn outcome(reading: Reading, advisories: &Advisories) -> Outcome {
+    match reading.result {
+        Ok(sample) => diagnosed(&sample, advisories),
+        Err(error) => Outcome::Failed {
+            target: reading.name,
+            error: error.problem.to_string(),
+            hint: error.hint().unwrap_or_default().to_owned(),
+        },
+    }
+}
+
+fn diagnosed(sample: &Sample, advisories: &Advisories) -> Outcome {
+    Outcome::Diagnosed {
+        report: diagnose_with(sample, advisories),
+        commands: sample.commands.clone(),
+    }
+}
+
+fn show(run: &Run, args: &CheckArgs, printer: &Printer) -> anyhow::Result<()> {
+    match args.output {
+        Output::Json => printer.data(&json::render(run)?),
+        Output::Markdown => printer.data(&markdown::render(run)),
+        Output::Human => {
+            let text = human::render(
+                run,
+                human::Options { paint: printer.paint(), verbose: args.verbose },
+            );
+            // What was asked for is data; that nothing could be read is talk.
+            if any_read(run) {
+                printer.data(&text)
+            } else {
+                printer.talk(&format!("error: {}", text.trim_end()))
+            }
+        }
+    }
+    Ok(())
+}
+
+fn any_read(run: &Run) -> bool {
+    run.outcomes.iter().any(|o| matches!(o, Outcome::Diagnosed { .. }))
+}
+
+fn exit(run: &Run, args: &CheckArgs) -> Exit {
+    if !any_read(run) {
+        return Exit::Unreachable;
+    }
+    let worst = run
+        .outcomes
+        .iter()
+        .filter_map(|o| match o {
+            Outcome::Diagnosed { report, .. } => Some(report.verdict),
+            Outcome::Failed { .. } => None,
+        })
+        .max();
+    match args.fail_on.map(Verdict::from) {
+        Some(bar) if worst >= Some(bar) => Exit::Findings,
+        _ => Exit::Fine,
+    }
+}

@@ -28,14 +28,24 @@ pub(crate) fn render(run: &Run, options: Options) -> String {
         match outcome {
             // In a fleet, a healthy node's line in the overview says it all.
             Outcome::Diagnosed { report, .. }
-                if run.outcomes.len() > 1 && report.verdict == Verdict::Healthy && !options.verbose => {}
-            Outcome::Diagnosed { report, commands } => blocks.push(server(report, commands, options)),
+                if run.outcomes.len() > 1
+                    && report.verdict == Verdict::Healthy
+                    && !options.verbose => {}
+            Outcome::Diagnosed { report, commands } => {
+                blocks.push(server(report, commands, options))
+            }
             Outcome::Failed { .. } if diagnosed > 0 => {}
-            Outcome::Failed { target, error, hint } => blocks.push(failed(target, error, hint, options)),
+            Outcome::Failed { target, error, hint } => {
+                blocks.push(failed(target, error, hint, options))
+            }
         }
     }
     for problem in &run.problems {
-        blocks.push(wrap(&format!("not read: {}: {}", printable(&problem.what), printable(&problem.why)), options.paint.width, 2));
+        blocks.push(wrap(
+            &format!("not read: {}: {}", printable(&problem.what), printable(&problem.why)),
+            options.paint.width,
+            2,
+        ));
     }
     blocks.join("\n\n") + "\n"
 }
@@ -43,7 +53,8 @@ pub(crate) fn render(run: &Run, options: Options) -> String {
 /// One line a node, worst first.
 fn overview(run: &Run, options: Options) -> String {
     let paint = options.paint;
-    let mut rows: Vec<(Verdict, String)> = run.outcomes.iter().map(|o| overview_row(o, paint)).collect();
+    let mut rows: Vec<(Verdict, String)> =
+        run.outcomes.iter().map(|o| overview_row(o, paint)).collect();
     rows.sort_by_key(|(verdict, _)| std::cmp::Reverse(*verdict));
     let worst = rows.first().map_or(Verdict::Healthy, |(v, _)| *v);
     let unwell = rows.iter().filter(|(v, _)| *v > Verdict::Healthy).count();
@@ -53,8 +64,11 @@ fn overview(run: &Run, options: Options) -> String {
         (n, 0) => format!("{n} of {} servers need attention", rows.len()),
         (n, m) => format!("{n} of {} servers need attention, {m} did not answer", rows.len()),
     };
-    let mut lines = vec![format!("{}  {}", paint.verdict(worst), paint.bold(&title)), String::new()];
-    lines.push(paint.dim(&format!("  {:<8}{:<24}{:>9}{:>10}  {}", "", "server", "used", "rss", "what")));
+    let mut lines =
+        vec![format!("{}  {}", paint.verdict(worst), paint.bold(&title)), String::new()];
+    lines.push(
+        paint.dim(&format!("  {:<8}{:<24}{:>9}{:>10}  {}", "", "server", "used", "rss", "what")),
+    );
     lines.extend(rows.into_iter().map(|(_, row)| row));
     lines.join("\n")
 }
@@ -77,7 +91,12 @@ fn overview_row(outcome: &Outcome, paint: Paint) -> (Verdict, String) {
             (report.verdict, row)
         }
         Outcome::Failed { target, error, .. } => {
-            let row = format!("  {:<8}{:<24}  {}", "?", cut(&printable(target), 23), cut(&printable(error), room + 17));
+            let row = format!(
+                "  {:<8}{:<24}  {}",
+                "?",
+                cut(&printable(target), 23),
+                cut(&printable(error), room + 17)
+            );
             (Verdict::Urgent, row)
         }
     }
@@ -104,11 +123,8 @@ fn failed(target: &str, error: &str, hint: &str, options: Options) -> String {
 
 fn server(report: &Report, commands: &[CommandCost], options: Options) -> String {
     let paint = options.paint;
-    let mut lines = vec![
-        headline(report, paint),
-        paint.dim(&identity(report, paint.width)),
-        String::new(),
-    ];
+    let mut lines =
+        vec![headline(report, paint), paint.dim(&identity(report, paint.width)), String::new()];
     lines.extend(ladder::render(&report.layers, paint));
     let shown = shown_findings(report, options);
     for finding in &shown {
@@ -139,7 +155,11 @@ fn headline(report: &Report, paint: Paint) -> String {
 fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
-        Some(first) if !text.starts_with("mem") && !text.starts_with("used_") && !text.starts_with("maxmemory") => {
+        Some(first)
+            if !text.starts_with("mem")
+                && !text.starts_with("used_")
+                && !text.starts_with("maxmemory") =>
+        {
             first.to_uppercase().chain(chars).collect()
         }
         _ => text.to_owned(),
@@ -198,22 +218,34 @@ fn shown_findings<'a>(report: &'a Report, options: Options) -> Vec<&'a Finding> 
 
 fn finding_text(finding: &Finding, options: Options) -> String {
     let paint = options.paint;
-    let mut lines = vec![format!("{}  {}", paint.bold(finding.id), wrap(&printable(&finding.title), paint.width, columns(finding.id) + 2))];
+    let mut lines = vec![format!(
+        "{}  {}",
+        paint.bold(finding.id),
+        wrap(&printable(&finding.title), paint.width, columns(finding.id) + 2)
+    )];
     let evidence = if options.verbose { finding.evidence.len() } else { EVIDENCE_LINES };
     for item in finding.evidence.iter().take(evidence) {
         let room = paint.width.saturating_sub(4 + 30);
-        let value = wrap(&format!("{}  ({})", printable(&item.value), item.source), room, 0).replace('\n', &format!("\n{}", " ".repeat(32)));
+        let value = wrap(&format!("{}  ({})", printable(&item.value), item.source), room, 0)
+            .replace('\n', &format!("\n{}", " ".repeat(32)));
         lines.push(format!("    {:<28}{value}", cut(&printable(&item.what), 27)));
     }
     if !finding.meaning.is_empty() {
         lines.push(format!("    {}", wrap(&finding.meaning, paint.width, 4)));
     }
     if !finding.folklore.is_empty() {
-        lines.push(format!("    {}", wrap(&format!("not so: {}", finding.folklore), paint.width, 4)));
+        lines.push(format!(
+            "    {}",
+            wrap(&format!("not so: {}", finding.folklore), paint.width, 4)
+        ));
     }
     let remedies = if options.verbose { finding.remedies.len() } else { 1 };
     for remedy in finding.remedies.iter().take(remedies) {
-        lines.push(format!("  {} {}", paint.arrow(), wrap(&printable(&remedy.next), paint.width, 4)));
+        lines.push(format!(
+            "  {} {}",
+            paint.arrow(),
+            wrap(&printable(&remedy.next), paint.width, 4)
+        ));
     }
     lines.join("\n")
 }
@@ -228,7 +260,13 @@ fn others(report: &Report, shown: usize, options: Options) -> Vec<String> {
         .iter()
         .filter(|f| f.severity > Severity::Info)
         .skip(shown)
-        .map(|f| format!("also {}: {}", f.id, cut(&printable(&f.title), options.paint.width.saturating_sub(columns(f.id) + 7))))
+        .map(|f| {
+            format!(
+                "also {}: {}",
+                f.id,
+                cut(&printable(&f.title), options.paint.width.saturating_sub(columns(f.id) + 7))
+            )
+        })
         .collect();
     if rest.is_empty() { rest } else { [vec![String::new()], rest].concat() }
 }
@@ -242,7 +280,8 @@ fn remedies(report: &Report, options: Options) -> Vec<String> {
         ("repack", &report.reclaim.repack),
         ("restart", &report.reclaim.restart),
     ];
-    let mut lines = vec![paint.dim("  remedy   gives back   likely between           leaves RSS at")];
+    let mut lines =
+        vec![paint.dim("  remedy   gives back   likely between           leaves RSS at")];
     lines.extend(rows.iter().map(|(name, estimate)| remedy_row(name, estimate, options)));
     lines
 }
@@ -257,7 +296,11 @@ fn remedy_row(name: &str, estimate: &Estimate, options: Options) -> String {
         return format!("  {name:<9}{:>10}   {}", paint.none(), wrap(why, paint.width, 24));
     };
     let floor = estimate.floor_rss_bytes.map_or(String::new(), human);
-    format!("  {name:<9}{:>10}   {:<24} {floor:>9}", human(bytes), format!("{} and {}", human(low), human(high)))
+    format!(
+        "  {name:<9}{:>10}   {:<24} {floor:>9}",
+        human(bytes),
+        format!("{} and {}", human(low), human(high))
+    )
 }
 
 fn details(report: &Report, commands: &[CommandCost], options: Options) -> Vec<String> {
@@ -272,8 +315,14 @@ fn details(report: &Report, commands: &[CommandCost], options: Options) -> Vec<S
         lines.push(String::new());
         lines.push(paint.bold("commands sent") + "  (server time, round trip, reply)");
         lines.extend(commands.iter().map(|c| {
-            let server = c.server_us.map_or_else(|| paint.none().to_owned(), |us| format!("{us} us"));
-            format!("    {:<34}{server:>10}{:>12}{:>12}", cut(&c.command, 33), format!("{} us", c.round_trip_us), human(c.reply_bytes))
+            let server =
+                c.server_us.map_or_else(|| paint.none().to_owned(), |us| format!("{us} us"));
+            format!(
+                "    {:<34}{server:>10}{:>12}{:>12}",
+                cut(&c.command, 33),
+                format!("{} us", c.round_trip_us),
+                human(c.reply_bytes)
+            )
         }));
     }
     lines
@@ -283,7 +332,13 @@ fn unread(report: &Report, options: Options) -> Vec<String> {
     let mut lines: Vec<String> = report
         .unread
         .iter()
-        .map(|u| wrap(&format!("not read: {}: {}", printable(&u.what), printable(&u.why)), options.paint.width, 2))
+        .map(|u| {
+            wrap(
+                &format!("not read: {}: {}", printable(&u.what), printable(&u.why)),
+                options.paint.width,
+                2,
+            )
+        })
         .collect();
     if !lines.is_empty() {
         lines.insert(0, String::new());
@@ -299,12 +354,15 @@ fn more(report: &Report, options: Options) -> Vec<String> {
         && report.verdict > Verdict::Healthy
     {
         let maxmemory = limits.maxmemory_bytes.map(|b| format!("maxmemory {}", human(b)));
-        let container = limits.container_limit_bytes.map(|b| format!("container limit {}", human(b)));
+        let container =
+            limits.container_limit_bytes.map(|b| format!("container limit {}", human(b)));
         let both: Vec<String> = [maxmemory, container].into_iter().flatten().collect();
         hints.push(format!("  safe here: {}", both.join(" · ")));
     }
     if let Some(finding) = report.findings.first().filter(|_| !options.verbose) {
-        hints.push(paint.dim(&format!("  more: unfrag explain {} · --verbose for the sums", finding.id)));
+        hints.push(
+            paint.dim(&format!("  more: unfrag explain {} · --verbose for the sums", finding.id)),
+        );
     }
     if hints.is_empty() { hints } else { [vec![String::new()], hints].concat() }
 }

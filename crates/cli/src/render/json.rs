@@ -39,8 +39,12 @@ pub(crate) fn render(run: &Run) -> Result<String, serde_json::Error> {
         .outcomes
         .iter()
         .map(|outcome| match outcome {
-            Outcome::Diagnosed { report, commands } => Target::Diagnosed { report, commands, error: None },
-            Outcome::Failed { target, error, hint } => Target::Failed { target, error: Failure { message: error, hint } },
+            Outcome::Diagnosed { report, commands } => {
+                Target::Diagnosed { report, commands, error: None }
+            }
+            Outcome::Failed { target, error, hint } => {
+                Target::Failed { target, error: Failure { message: error, hint } }
+            }
         })
         .collect();
     let document = Document { schema: "unfrag.check/1", targets, problems: &run.problems };

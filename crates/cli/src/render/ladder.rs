@@ -9,7 +9,9 @@ const BAR: usize = 24;
 /// The ladder's lines, indented by two.
 pub(crate) fn render(layers: &Layers, paint: Paint) -> Vec<String> {
     let levels = layers.levels();
-    let Some(top) = levels.iter().map(|(_, bytes)| *bytes).max().filter(|&t| t > 0) else { return vec![] };
+    let Some(top) = levels.iter().map(|(_, bytes)| *bytes).max().filter(|&t| t > 0) else {
+        return vec![];
+    };
     let mut lines = vec![];
     let mut below: Option<u64> = None;
     for (name, bytes) in &levels {
@@ -32,7 +34,9 @@ fn line(name: &str, bytes: u64, below: Option<u64>, top: u64, paint: Paint, gap:
         let sign = if rise < 0 { "" } else { "+" };
         format!("{:>10}", format!("{sign}{}", signed_human(rise)))
     });
-    format!("  {name:<10}{:>9} {bar}{blanks} {difference:>10} {gap}", human(bytes)).trim_end().to_owned()
+    format!("  {name:<10}{:>9} {bar}{blanks} {difference:>10} {gap}", human(bytes))
+        .trim_end()
+        .to_owned()
 }
 
 fn cells(bytes: u64, top: u64) -> usize {
@@ -68,12 +72,13 @@ fn sum(layers: &Layers, levels: &[(&str, u64)]) -> Option<String> {
 /// The limits the ladder leans against.
 fn limits(layers: &Layers) -> Option<String> {
     let rss = layers.rss?;
-    let limit = layers.limit.map(|l| {
-        format!("limit {} ({} free)", human(l), human(l.saturating_sub(rss)))
-    });
+    let limit =
+        layers.limit.map(|l| format!("limit {} ({} free)", human(l), human(l.saturating_sub(rss))));
     let maxmemory = layers.maxmemory.map(|m| match (m, layers.used) {
         (0, _) => "maxmemory not set".to_owned(),
-        (m, Some(used)) => format!("maxmemory {} ({:.0} % used)", human(m), used as f64 / m as f64 * 100.0),
+        (m, Some(used)) => {
+            format!("maxmemory {} ({:.0} % used)", human(m), used as f64 / m as f64 * 100.0)
+        }
         (m, None) => format!("maxmemory {}", human(m)),
     });
     let peak = layers.peak.map(|p| format!("peak {}", human(p)));

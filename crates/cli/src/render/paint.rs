@@ -17,7 +17,11 @@ pub(crate) struct Paint {
 impl Paint {
     /// `text` in `style`, or as it is without colour.
     pub(crate) fn style(self, style: Style, text: &str) -> String {
-        if self.color { format!("{}{text}{}", style.render(), style.render_reset()) } else { text.to_owned() }
+        if self.color {
+            format!("{}{text}{}", style.render(), style.render_reset())
+        } else {
+            text.to_owned()
+        }
     }
 
     pub(crate) fn bold(self, text: &str) -> String {

@@ -26,7 +26,11 @@ pub(crate) fn columns(text: &str) -> usize {
 
 /// `text` cut to `width` columns.
 pub(crate) fn cut(text: &str, width: usize) -> String {
-    if columns(text) <= width { text.to_owned() } else { text.chars().take(width.saturating_sub(1)).chain(['~']).collect() }
+    if columns(text) <= width {
+        text.to_owned()
+    } else {
+        text.chars().take(width.saturating_sub(1)).chain(['~']).collect()
+    }
 }
 
 /// Text from outside, made safe for a terminal: control characters become `\xNN`.

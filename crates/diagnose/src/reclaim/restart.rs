@@ -1,55 +1,105 @@
 //! A fresh process that loads the same data: the floor.
 
-use super::given_back;
+use super::{given_back, percent};
 use crate::figures::{AllocatorKind, Figures};
-use unfrag_model::Estimate;
+use unfrag_model::{Estimate, Version, size_class};
 
-/// Text, libraries, stacks and the allocator's first arenas of a fresh process, measured between 5 and 8 MB.
-const PROCESS_BYTES: u64 = 7 << 20;
+/// What a fresh process occupies beyond its allocations, where its file-backed pages cannot be read: text,
+/// libraries, stacks, the allocator's first arenas. Measured on the five servers, between 4 and 10 MB.
+const PROCESS_BYTES: u64 = 6 << 20;
+/// The anonymous part of that.
+const STACKS_BYTES: u64 = 1 << 20;
 
 pub(super) fn estimate(f: &Figures<'_>) -> Estimate {
     let (Some(used), Some(rss)) = (f.used, f.rss) else { return Estimate::default() };
-    let data = used.saturating_sub(gone_after_restart(f));
-    let floor = fresh_rss(f, data);
+    let data =
+        used.saturating_sub(gone(f)).saturating_sub(slack(f, used)).saturating_sub(untouched(f));
+    let floor = data.saturating_add(bookkeeping(f, data)).saturating_add(process(f));
     let basis = "used_memory less connections and slack of tables, in fresh pages";
-    // Collections that shrank load into smaller encodings, so the floor may lie lower; data that is loaded
-    // in another order may round up to more pages.
-    let low = rss.saturating_sub(floor / 100 * 110);
-    let high = rss.saturating_sub(floor / 100 * 80);
+    let low = rss.saturating_sub(percent(floor, 110));
+    let high = rss.saturating_sub(percent(floor, 85));
     given_back(f, low, rss.saturating_sub(floor), high, basis)
 }
 
-/// Bytes of `used` that a fresh process does not have: connections' buffers, the backlog, the scripts.
-fn gone_after_restart(f: &Figures<'_>) -> u64 {
-    let clients = f.client_buffers().unwrap_or(0);
-    let lua = if f.lua_in_used { f.lua } else { 0 };
-    let rehashing = f.count("mem_overhead_db_hashtable_rehashing");
-    clients.saturating_add(lua).saturating_add(rehashing).saturating_add(table_slack(f))
+/// Text and libraries stay as they are; they are told apart where the host was read.
+fn process(f: &Figures<'_>) -> u64 {
+    let file_backed = f.sample.host.as_ref().and_then(|h| h.file_backed);
+    file_backed
+        .map_or(PROCESS_BYTES, |bytes| bytes.saturating_add(STACKS_BYTES).max(PROCESS_BYTES / 2))
 }
 
-/// Bucket arrays that are larger than the keys need, because tables shrink late: what MEMORY STATS counts
-/// for them, less one 8-byte bucket a key rounded up to a power of two and one entry a key.
-fn table_slack(f: &Figures<'_>) -> u64 {
+/// Bytes of `used` that a fresh process does not have: connections' buffers, scripts, a resize in progress.
+fn gone(f: &Figures<'_>) -> u64 {
+    let clients = f.client_buffers().unwrap_or(0);
+    let lua = if f.lua_in_used { f.lua } else { 0 };
+    clients.saturating_add(lua).saturating_add(f.count("mem_overhead_db_hashtable_rehashing"))
+}
+
+/// Tables larger than their entries need, because they shrink late and are loaded to size.
+fn slack(f: &Figures<'_>, used: u64) -> u64 {
+    // No workload measured had more than a seventh of its memory in slack of collections.
+    key_table_slack(f).saturating_add(collection_slack(f).min(used / 7))
+}
+
+/// The keyspace's: what MEMORY STATS counts, less one entry a key and 8 bytes a bucket, as many buckets as
+/// the next power of two.
+fn key_table_slack(f: &Figures<'_>) -> u64 {
+    /// A dict entry of 24 bytes and an object header of 16.
+    const ENTRY_BYTES: u64 = 40;
     let Some(stats) = f.sample.memory_stats.as_ref() else { return 0 };
     let (Some(tables), Some(keys)) = (stats.sum_databases("overhead.hashtable.main"), f.keys)
     else {
         return 0;
     };
-    let entries = keys.saturating_mul(ENTRY_BYTES);
     let needed = keys.max(1).next_power_of_two().saturating_mul(8);
-    tables.saturating_sub(entries).saturating_sub(needed)
+    tables.saturating_sub(keys.saturating_mul(ENTRY_BYTES)).saturating_sub(needed)
 }
 
-/// What MEMORY STATS counts for a key beside its buckets: a dict entry of 24 bytes and an object header of 16.
-const ENTRY_BYTES: u64 = 40;
+/// Those inside hashes, sets and sorted sets: each element removed left its bucket behind. commandstats
+/// tells how many were; a call that removes several counts as one, so this is rather too little.
+fn collection_slack(f: &Figures<'_>) -> u64 {
+    const REMOVERS: [&str; 9] = [
+        "hdel",
+        "hgetdel",
+        "srem",
+        "spop",
+        "zrem",
+        "zpopmin",
+        "zpopmax",
+        "zremrangebyscore",
+        "zremrangebyrank",
+    ];
+    // Redis: one to two 8-byte buckets an element. Valkey 8.1 on: 64-byte buckets of seven, half full.
+    let bucket_bytes =
+        if f.engine.at_least(Version::new(u32::MAX, 0, 0), Version::new(8, 1, 0)) { 14 } else { 6 };
+    let removed: u64 = REMOVERS.iter().map(|name| calls(f, name)).sum();
+    removed.saturating_mul(bucket_bytes)
+}
 
-/// RSS of a fresh process holding `data` bytes of allocations.
-fn fresh_rss(f: &Figures<'_>, data: u64) -> u64 {
-    let overhead = match f.allocator {
-        // 8 bytes of header an allocation; small strings come to about a tenth.
-        AllocatorKind::Other => data / 12,
-        // Bookkeeping of about 1.5 % and slabs that are not yet full.
-        _ => data / 40,
+fn calls(f: &Figures<'_>, command: &str) -> u64 {
+    let line = f.sample.info.text(&format!("cmdstat_{command}")).unwrap_or("");
+    line.split(',').find_map(|p| p.strip_prefix("calls=")?.parse().ok()).unwrap_or(0)
+}
+
+/// Large classes are up to a quarter bigger than what was asked for, and whole pages of that tail are never
+/// written: on average half the distance to the class below.
+fn untouched(f: &Figures<'_>) -> u64 {
+    let Some(stats) = f.sample.malloc_stats.as_ref() else { return 0 };
+    let page = stats.page_bytes.unwrap_or(size_class::PAGE_BYTES);
+    let tail = |class: u64| {
+        // Four classes a doubling: the spacing is an eighth to a fifth of the class.
+        let spacing = class.checked_next_power_of_two().unwrap_or(class) / 8;
+        (spacing / 2).saturating_sub(page / 2)
     };
-    data.saturating_add(overhead).saturating_add(PROCESS_BYTES)
+    stats.large.iter().map(|c| c.extents.saturating_mul(tail(c.size_bytes))).sum()
+}
+
+/// What the allocator adds to `data` bytes of fresh allocations.
+fn bookkeeping(f: &Figures<'_>, data: u64) -> u64 {
+    match f.allocator {
+        // An 8-byte header an allocation: at least a key, its entry and its value.
+        AllocatorKind::Other => f.keys.unwrap_or(0).saturating_mul(24),
+        // jemalloc's extents and radix tree, and slabs that are not yet full.
+        _ => data / 100,
+    }
 }
