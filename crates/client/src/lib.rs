@@ -8,6 +8,7 @@
 
 pub mod connect;
 pub mod error;
+pub mod files;
 pub mod fleet;
 mod host;
 pub mod options;
