@@ -398,8 +398,8 @@ impl Peer {
 }
 
 fn stranger(bytes: &[u8]) -> Problem {
-    // A TLS record: alert (0x15) or handshake (0x16), then version 3.x.
-    if matches!(bytes, [0x15 | 0x16, 3, ..]) {
+    // A TLS alert (0x15), then version 3.x: what a TLS server answers to plain text.
+    if matches!(bytes, [0x15, 3, ..]) {
         return TlsProblem::ServerWantsTls.into();
     }
     Problem::NotRedis { speaks: Stranger::from_bytes(bytes) }

@@ -8,11 +8,14 @@
 
 pub mod connect;
 pub mod error;
+pub mod files;
+pub mod fleet;
 mod host;
 pub mod options;
 pub mod resp;
 pub mod sample;
 mod secret;
+pub mod secret_source;
 pub mod survey;
 pub mod target;
 mod tls;
