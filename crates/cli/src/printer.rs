@@ -71,14 +71,16 @@ impl Printer {
             }
             last = cause;
         }
-        let hint = error
-            .chain()
-            .find_map(|c| c.downcast_ref::<unfrag_client::ClientError>())
-            .map(unfrag_client::ClientError::hint);
-        if let Some(hint) = hint.filter(|h| !h.is_empty()) {
+        if let Some(hint) = error.chain().find_map(hint) {
             self.talk(&format!("hint: {hint}"));
         }
     }
+}
+
+/// What the errors that have one say to do.
+fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let client = cause.downcast_ref::<unfrag_client::ClientError>().and_then(unfrag_client::ClientError::hint);
+    client.or_else(|| cause.downcast_ref::<unfrag_client::files::FileError>()?.hint())
 }
 
 /// The locale says UTF-8, or says nothing (a pipe, a container).

@@ -10,8 +10,7 @@ pub(crate) fn run(printer: &Printer) -> anyhow::Result<Exit> {
     let mut page = vec![];
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
     for sub in command.get_subcommands() {
-        let name = format!("unfrag-{}", sub.get_name());
-        clap_mangen::Man::new(sub.clone().name(name)).render(&mut page)?;
+        clap_mangen::Man::new(sub.clone()).title(format!("unfrag-{}", sub.get_name())).render(&mut page)?;
     }
     printer.data(&String::from_utf8(page)?);
     Ok(Exit::Fine)
