@@ -79,7 +79,9 @@ impl Printer {
 
 /// What the errors that have one say to do.
 fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
-    let client = cause.downcast_ref::<unfrag_client::ClientError>().and_then(unfrag_client::ClientError::hint);
+    let client = cause
+        .downcast_ref::<unfrag_client::ClientError>()
+        .and_then(unfrag_client::ClientError::hint);
     client.or_else(|| cause.downcast_ref::<unfrag_client::files::FileError>()?.hint())
 }
 

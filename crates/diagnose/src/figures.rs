@@ -145,11 +145,15 @@ impl<'a> Figures<'a> {
         Some(self.active?.saturating_sub(self.allocated?))
     }
 
+    /// MALLOC-STATS, where its tables are whole.
+    pub fn bins(&self) -> Option<&unfrag_model::MallocStats> {
+        self.sample.malloc_stats.as_ref().filter(|m| m.is_complete())
+    }
+
     /// Free regions in small slabs: what moving data can give back. From MALLOC-STATS, or else from
     /// `allocator_frag_bytes`, or (before 7.4 / Valkey 8.0) from `active - allocated`.
     pub fn defragmentable(&self) -> Option<u64> {
-        let bins = self.sample.malloc_stats.as_ref().filter(|m| !m.bins.is_empty());
-        if let Some(stats) = bins {
+        if let Some(stats) = self.bins() {
             return Some(stats.small_waste_bytes());
         }
         let small_bins_metric = self.engine.at_least(Version::new(7, 4, 0), Version::new(8, 0, 0));

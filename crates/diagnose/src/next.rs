@@ -14,7 +14,8 @@ pub(crate) fn purge(f: &Figures<'_>, finding: Finding) -> Finding {
 
 /// Adds active defrag where this build has it, with thresholds that do not stop early.
 pub(crate) fn defrag(f: &Figures<'_>, finding: Finding) -> Finding {
-    if !can_defrag(f) {
+    // Where it runs already, switching it on is no advice.
+    if !can_defrag(f) || f.count("active_defrag_running") > 0 {
         return finding;
     }
     let cli = f.cli();
@@ -26,7 +27,8 @@ pub(crate) fn defrag(f: &Figures<'_>, finding: Finding) -> Finding {
         )
     } else {
         format!(
-            "{cli} CONFIG SET active-defrag-ignore-bytes 1mb; … active-defrag-threshold-lower 2; … active-defrag-cycle-max 15;{slices}; {cli} CONFIG SET activedefrag yes"
+            "r='{cli} CONFIG SET'; $r active-defrag-ignore-bytes 1mb; $r active-defrag-threshold-lower 2; $r active-defrag-cycle-min 5; $r active-defrag-cycle-max 15;{} $r activedefrag yes",
+            if slices.is_empty() { "" } else { " $r hz 500;" }
         )
     };
     purge(f, finding.remedy(RemedyKind::Activedefrag, command))

@@ -110,6 +110,15 @@ impl MallocStats {
         reader.finish()
     }
 
+    /// True when the tables account for nearly all that the totals say is allocated: a paste is often cut.
+    pub fn is_complete(&self) -> bool {
+        let small: u64 =
+            self.bins.iter().map(|b| b.live_regions.saturating_mul(b.size_bytes)).sum();
+        let large: u64 = self.large.iter().map(|c| c.extents.saturating_mul(c.size_bytes)).sum();
+        let listed = small.saturating_add(large);
+        !self.bins.is_empty() && self.totals.allocated.is_none_or(|all| listed >= all / 10 * 9)
+    }
+
     /// Free regions in small slabs, in bytes: `allocator_frag_bytes` of Redis 7.4 and Valkey 8.0 on.
     pub fn small_waste_bytes(&self) -> u64 {
         self.bins.iter().map(Bin::waste_bytes).sum()

@@ -129,7 +129,7 @@ fn server(report: &Report, commands: &[CommandCost], options: Options) -> String
     let shown = shown_findings(report, options);
     for finding in &shown {
         lines.push(String::new());
-        lines.push(finding_text(finding, options));
+        lines.push(finding_text(finding, report.summary.starts_with(&finding.title), options));
     }
     lines.extend(others(report, shown.len(), options));
     if report.verdict > Verdict::Healthy || options.verbose {
@@ -181,7 +181,7 @@ fn identity(report: &Report, width: usize) -> String {
         server.keys.map(|k| format!("{} keys", grouped(k))),
         server.uptime_s.map(|s| format!("up {}", duration(s))),
     ];
-    cut(&parts.into_iter().flatten().collect::<Vec<_>>().join(" · "), width)
+    wrap(&parts.into_iter().flatten().collect::<Vec<_>>().join(" · "), width, 0)
 }
 
 /// `1234567` as `1,234,567`.
@@ -216,12 +216,15 @@ fn shown_findings<'a>(report: &'a Report, options: Options) -> Vec<&'a Finding> 
     report.findings.iter().filter(matters).take(WHOLE_FINDINGS).collect()
 }
 
-fn finding_text(finding: &Finding, options: Options) -> String {
+fn finding_text(finding: &Finding, answered: bool, options: Options) -> String {
     let paint = options.paint;
+    // The headline has said the answer's title; what it means comes in its place.
+    let (opening, rest) =
+        if answered { (&finding.meaning, "") } else { (&finding.title, finding.meaning.as_str()) };
     let mut lines = vec![format!(
         "{}  {}",
         paint.bold(finding.id),
-        wrap(&printable(&finding.title), paint.width, columns(finding.id) + 2)
+        wrap(&printable(opening), paint.width, columns(finding.id) + 2)
     )];
     let evidence = if options.verbose { finding.evidence.len() } else { EVIDENCE_LINES };
     for item in finding.evidence.iter().take(evidence) {
@@ -230,8 +233,8 @@ fn finding_text(finding: &Finding, options: Options) -> String {
             .replace('\n', &format!("\n{}", " ".repeat(32)));
         lines.push(format!("    {:<28}{value}", cut(&printable(&item.what), 27)));
     }
-    if !finding.meaning.is_empty() {
-        lines.push(format!("    {}", wrap(&finding.meaning, paint.width, 4)));
+    if !rest.is_empty() {
+        lines.push(format!("    {}", wrap(rest, paint.width, 4)));
     }
     if !finding.folklore.is_empty() {
         lines.push(format!(
@@ -241,13 +244,26 @@ fn finding_text(finding: &Finding, options: Options) -> String {
     }
     let remedies = if options.verbose { finding.remedies.len() } else { 1 };
     for remedy in finding.remedies.iter().take(remedies) {
-        lines.push(format!(
-            "  {} {}",
-            paint.arrow(),
-            wrap(&printable(&remedy.next), paint.width, 4)
-        ));
+        lines.push(format!("  {} {}", paint.arrow(), next(&printable(&remedy.next), paint.width)));
     }
     lines.join("\n")
+}
+
+/// What to type or do, wrapped; a command so that it can still be copied whole, its remark on a line of its own.
+fn next(text: &str, width: usize) -> String {
+    let is_command = ["redis-cli", "unfrag", "r='", "echo ", "sysctl"]
+        .iter()
+        .any(|start| text.starts_with(start));
+    if !is_command {
+        return wrap(text, width, 4);
+    }
+    let (command, remark) =
+        text.split_once("   (").map_or((text, None), |(command, remark)| (command, Some(remark)));
+    let command = wrap(command, width - 2, 4).replace('\n', " \\\n");
+    match remark {
+        Some(remark) => format!("{command}\n    {}", wrap(&format!("({remark}"), width, 4)),
+        None => command,
+    }
 }
 
 /// The findings that did not fit, a line each.
@@ -295,6 +311,9 @@ fn remedy_row(name: &str, estimate: &Estimate, options: Options) -> String {
         let why = if estimate.basis.is_empty() { "unknown" } else { &estimate.basis };
         return format!("  {name:<9}{:>10}   {}", paint.none(), wrap(why, paint.width, 24));
     };
+    if high == 0 {
+        return format!("  {name:<9}{:>10}", "nothing");
+    }
     let floor = estimate.floor_rss_bytes.map_or(String::new(), human);
     format!(
         "  {name:<9}{:>10}   {:<24} {floor:>9}",

@@ -2,6 +2,7 @@
 
 use super::{given_back, impossible, percent, purge};
 use crate::figures::{AllocatorKind, Figures};
+use crate::rules::defrag_ineffective;
 use unfrag_model::{Estimate, Version};
 
 pub(super) fn estimate(f: &Figures<'_>) -> Estimate {
@@ -16,11 +17,14 @@ pub(super) fn estimate(f: &Figures<'_>) -> Estimate {
         }
         _ => {}
     }
+    if defrag_ineffective::check(f).is_some() {
+        return impossible("it is running already, without effect on what is left");
+    }
     if f.engine.version.is_some_and(|v| v < Version::new(4, 0, 0)) {
         return impossible("this version has no defrag; it came with Redis 4.0");
     }
     let pages = purge::estimate(f).bytes.unwrap_or(0);
-    if let Some(stats) = f.sample.malloc_stats.as_ref().filter(|m| !m.bins.is_empty()) {
+    if let Some(stats) = f.bins() {
         let slabs = stats.small_reclaimable_bytes();
         // Slabs up to an eighth above the mean fill are left alone, and what defrag never moves (buffers,
         // tables of modules) holds some: nine tenths were given back on the builds measured.

@@ -15,7 +15,7 @@ pub(super) fn estimate(f: &Figures<'_>) -> Estimate {
         };
     }
     let pages = purge::estimate(f).bytes.unwrap_or(0);
-    let bins = f.sample.malloc_stats.as_ref().filter(|m| !m.bins.is_empty());
+    let bins = f.bins();
     match bins
         .map(unfrag_model::MallocStats::small_reclaimable_bytes)
         .or_else(|| f.defragmentable().filter(|_| f.sees_allocator()))

@@ -2,6 +2,7 @@
 
 use super::{given_back, percent};
 use crate::figures::{AllocatorKind, Figures};
+use crate::rules::dict_overhead;
 use unfrag_model::{Estimate, Version, size_class};
 
 /// What a fresh process occupies beyond its allocations, where its file-backed pages cannot be read: text,
@@ -30,9 +31,17 @@ fn process(f: &Figures<'_>) -> u64 {
 
 /// Bytes of `used` that a fresh process does not have: connections' buffers, scripts, a resize in progress.
 fn gone(f: &Figures<'_>) -> u64 {
-    let clients = f.client_buffers().unwrap_or(0);
+    let clients = f.client_buffers().or_else(|| unnamed_buffers(f)).unwrap_or(0);
     let lua = if f.lua_in_used { f.lua } else { 0 };
     clients.saturating_add(lua).saturating_add(f.count("mem_overhead_db_hashtable_rehashing"))
+}
+
+/// Before 5.0 buffers are in the overhead, unnamed: what start-up and the keys' tables do not explain.
+fn unnamed_buffers(f: &Figures<'_>) -> Option<u64> {
+    let mostly_overhead = f.overhead? > f.used? / 2;
+    let keys = f.keys.or_else(|| mostly_overhead.then_some(0))?;
+    let tables = keys.saturating_mul(dict_overhead::BYTES_PER_KEY);
+    Some(f.overhead?.saturating_sub(f.startup.unwrap_or(0)).saturating_sub(tables))
 }
 
 /// Tables larger than their entries need, because they shrink late and are loaded to size.

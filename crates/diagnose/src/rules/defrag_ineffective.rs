@@ -29,7 +29,7 @@ const ENOUGH_LOOKED_AT: u64 = 100_000;
 /// Below one move in fifty, a scan is all cost.
 const POOR_HIT_RATE: f64 = 0.02;
 
-pub(super) fn check(f: &Figures<'_>) -> Option<Finding> {
+pub(crate) fn check(f: &Figures<'_>) -> Option<Finding> {
     let wasted = f.fragmentation().or_else(|| f.gap())?;
     let base = f.allocated.or(f.used)?;
     let fragmented = wasted > GAP_BYTES && share(wasted, base) > ACT_SHARE;

@@ -25,7 +25,7 @@ use unfrag_model::{Cause, Evidence, Finding, RemedyKind, Severity, human};
 
 /// What a key costs in tables at most: a dict entry of 32 bytes in the main and one in the expires dict,
 /// an object header of 16, and up to two 8-byte buckets each.
-pub(super) const BYTES_PER_KEY: u64 = 112;
+pub(crate) const BYTES_PER_KEY: u64 = 112;
 
 pub(super) fn check(f: &Figures<'_>) -> Option<Finding> {
     let used = f.used?;

@@ -59,7 +59,7 @@ fn seen(f: &Figures<'_>) -> Option<Finding> {
     .bytes(wasted)
     .meaning(meaning(f))
     .evidence(f.computed("active - allocated", Some(wasted)))
-    .evidence(f.sample.malloc_stats.as_ref().filter(|m| !m.bins.is_empty()).map(worst_bins))
+    .evidence(f.bins().map(worst_bins))
     .evidence(f.cite("allocator_frag_ratio"))
     .evidence(f.cite("mem_allocator"))
     .evidence(f.cite_config("activedefrag"))

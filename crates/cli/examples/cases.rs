@@ -1,8 +1,8 @@
 //! Scores diagnoses against real incidents: `cases DIR` prints the share whose primary cause is the one an
 //! expert gave, beside two others computed on the same cases.
 //!
-//! A case is a folder with `info.txt`, optional `config.txt`, `malloc-stats.txt`, `memory-stats.txt`,
-//! `log.txt`, and `case.json`, of which only `primary_cause` and `confidence` are read, after the diagnosis.
+//! A case is a folder as `unfrag check --file` takes it, with a `case.json`, of which only `primary_cause` and
+//! `confidence` are read, after the diagnosis.
 #![expect(
     clippy::print_stdout,
     clippy::indexing_slicing,
@@ -11,10 +11,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use unfrag_client::files::Sources;
 use unfrag_diagnose::{diagnose, figures::Figures};
-use unfrag_model::log::LogFacts;
-use unfrag_model::sample::Source;
-use unfrag_model::{Cause, Config, Info, MallocStats, MemoryStats, Sample};
+use unfrag_model::{Cause, Sample};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = std::env::args().nth(1).unwrap_or_else(|| "../shared/cases".to_owned());
@@ -45,7 +44,7 @@ struct Score {
 
 impl Score {
     fn add(&mut self, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
-        let sample = load(folder);
+        let sample = load(folder)?;
         let report = diagnose(&sample);
         let case: serde_json::Value =
             serde_json::from_str(&fs::read_to_string(folder.join("case.json"))?)?;
@@ -92,17 +91,13 @@ impl Score {
     }
 }
 
-fn load(folder: &Path) -> Sample {
-    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
-    Sample {
-        source: Source::File,
-        info: Info::parse(&read("info.txt")),
-        config: Config::parse(&read("config.txt")),
-        malloc_stats: MallocStats::parse(&read("malloc-stats.txt")),
-        memory_stats: Some(MemoryStats::parse(&read("memory-stats.txt"))).filter(|m| !m.is_empty()),
-        log: LogFacts::parse(&read("log.txt")),
-        ..Sample::default()
-    }
+/// The sample that `unfrag check --file FOLDER` makes.
+fn load(folder: &Path) -> Result<Sample, Box<dyn std::error::Error>> {
+    let samples = Sources::file(folder).samples()?;
+    samples
+        .into_iter()
+        .next()
+        .ok_or_else(|| format!("{} holds no INFO text", folder.display()).into())
 }
 
 /// What everyone alerts on.

@@ -1,0 +1,34 @@
+# The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
+.PHONY: demo test lint docs cases bench servers build fuzz
+
+CARGO ?= cargo
+PYTHON ?= python3
+CASES ?= ../shared/cases
+
+demo: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(PYTHON) scripts/demo.py target/release/unfrag
+
+test: lint docs servers
+	$(CARGO) build --quiet --bin unfrag
+	$(CARGO) test --workspace --no-fail-fast
+	@$(MAKE) --no-print-directory cases
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+
+# Diagnoses real incidents and scores them against the experts' verdicts.
+cases:
+	$(CARGO) run --quiet --package unfrag --example cases -- $(CASES)
+
+# One server, and a hundred at once: wall time and memory, beside redis-cli's for the same reading.
+bench: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(PYTHON) scripts/bench_check.py target/release/unfrag
+
+servers:
+	@$(PYTHON) scripts/servers.py
