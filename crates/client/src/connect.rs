@@ -8,17 +8,20 @@
 use crate::error::{ClientError, Problem, Stranger, TlsProblem, one_line};
 use crate::target::Address;
 use crate::wire::{self, Fault, Guarded, Record};
-use crate::{ConnectOptions, Secret};
+use crate::{ConnectOptions, Secret, TlsOptions};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisError, Value};
+use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use unfrag_model::sample::CommandCost;
 
 /// The name we give ourselves, for those who read CLIENT LIST.
@@ -73,27 +76,70 @@ pub async fn connect(
             Connection::open(stream, address, true, options).await
         }
         Address::Tcp(host, port) => {
+            // Before anyone is asked: a wrong file is wrong wherever nobody listens.
+            let tls = options.tls.as_ref().map(|tls| Tls::prepare(tls, host)).transpose();
+            let tls = tls.map_err(|problem| fail(problem.into()))?;
             let begun = Instant::now();
             let stream = timeout(after, connect_tcp(host, *port)).await;
             let stream =
                 stream.map_err(|_| fail(Problem::ConnectTimeout { after }))?.map_err(fail)?;
             let is_local = is_this_machine(&stream);
-            let Some(tls) = &options.tls else {
+            let Some(tls) = tls else {
                 return Connection::open(stream, address, is_local, options).await;
             };
-            let name = tls.server_name(host).map_err(|e| fail(e.into()))?;
-            let config = tls.client_config().map_err(|e| fail(e.into()))?;
-            let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
             let left = after.saturating_sub(begun.elapsed());
-            let wanted = tls.sni.as_deref().unwrap_or(host);
-            let stream = timeout(left, connector.connect(name, stream))
-                .await
-                .map_err(|_| fail(TlsProblem::HandshakeTimeout { after }.into()))?
-                .map_err(|e| fail(handshake_problem(&e, wanted, tls.cert.is_some())))?;
+            let stream = match timeout(left, tls.shake_hands(stream)).await {
+                Ok(stream) => stream.map_err(fail)?,
+                Err(_) if speaks_plaintext(host, *port).await => {
+                    return Err(fail(TlsProblem::ServerSpeaksPlaintext.into()));
+                }
+                Err(_) => return Err(fail(TlsProblem::HandshakeTimeout { after }.into())),
+            };
             Connection::open(stream, address, is_local, options).await
         }
     }
 }
+
+/// TLS made ready for one host.
+struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+    wanted: String,
+    has_identity: bool,
+}
+
+impl Tls {
+    fn prepare(options: &TlsOptions, host: &str) -> Result<Self, TlsProblem> {
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(options.client_config()?)),
+            name: options.server_name(host)?,
+            wanted: options.sni.as_deref().unwrap_or(host).to_owned(),
+            has_identity: options.cert.is_some(),
+        })
+    }
+
+    async fn shake_hands(self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Problem> {
+        let shaken = self.connector.connect(self.name, stream).await;
+        shaken.map_err(|e| handshake_problem(&e, &self.wanted, self.has_identity))
+    }
+}
+
+/// A plaintext server reads a ClientHello as the beginning of an inline command and waits for the rest of the line, so
+/// that it looks as if it hung. It answers a PING.
+async fn speaks_plaintext(host: &str, port: u16) -> bool {
+    let asked = async {
+        let mut stream = connect_tcp(host, port).await.ok()?;
+        stream.write_all(b"PING\r\n").await.ok()?;
+        let mut first = [0; 1];
+        stream.read_exact(&mut first).await.ok()?;
+        // `+PONG`, or an error such as `-NOAUTH`.
+        Some(matches!(first, [b'+' | b'-']))
+    };
+    timeout(PLAINTEXT_WAIT, asked).await.ok().flatten().unwrap_or(false)
+}
+
+/// How long a PING may take when the reason for a failure is looked for. The failure itself is certain by then.
+const PLAINTEXT_WAIT: Duration = Duration::from_millis(500);
 
 /// Tries every address of the name in the resolver's order.
 async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, Problem> {
@@ -338,6 +384,9 @@ impl Connection {
             round_trip_us: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
             reply_bytes: self.record.bytes_read().saturating_sub(bytes),
         };
+        if matches!(reply, Ok(Ok(_))) {
+            self.record.forget_error();
+        }
         let result = match reply {
             Err(_) => Err(self.peer.late(label)),
             Ok(Err(error)) => Err(self.peer.fail(self.peer.broken(label, &self.record, &error))),
@@ -382,6 +431,11 @@ impl Peer {
                 return TlsProblem::from_rustls(tls.clone(), &self.name, self.has_identity).into();
             }
             None => {}
+        }
+        // Turned away at the door: the reason came before the question.
+        let last_error = record.last_error().map(|line| redis::parse_redis_value(&line));
+        if let Some(Ok(Value::ServerError(error))) = last_error {
+            return Problem::from_reply(label, &error);
         }
         let bytes = record.bytes_read();
         if !record.at_end() && error.kind() == redis::ErrorKind::Parse {

@@ -116,16 +116,12 @@ impl Sources {
         if all.iter().filter(|path| path.as_deref().is_some_and(is_standard_input)).count() > 1 {
             return Err(FileError::StandardInputTwice);
         }
-        match self.file.as_deref().filter(|path| path.is_dir()) {
-            Some(folder) => {
-                let texts = self.in_folder(folder)?.texts()?;
-                samples(&folder.display().to_string(), &texts)
-            }
-            None => {
-                let first = all.iter().find_map(|path| path.as_deref()).ok_or(FileError::NoFile)?;
-                samples(&name(first), &self.texts()?)
-            }
+        if let Some(folder) = self.file.as_deref().filter(|path| path.is_dir()) {
+            let texts = self.in_folder(folder)?.texts()?;
+            return samples(&folder.display().to_string(), &texts);
         }
+        let first = all.iter().find_map(|path| path.as_deref()).ok_or(FileError::NoFile)?;
+        samples(&name(first), &self.texts()?)
     }
 
     /// The usual names in a folder, unless files are named one by one.

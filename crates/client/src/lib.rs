@@ -6,6 +6,8 @@
 //!
 //! It judges nothing: what the figures mean is for `unfrag-diagnose`.
 
+pub mod acl;
+pub mod capability;
 pub mod connect;
 pub mod error;
 pub mod files;

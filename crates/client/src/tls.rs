@@ -176,7 +176,10 @@ impl TlsProblem {
 
     fn from_certificate(fault: CertificateError, wanted: &str) -> Self {
         match fault {
-            CertificateError::UnknownIssuer => Self::UnknownAuthority,
+            // A bad signature is what another authority of the same name leaves, as after making it anew.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Self::UnknownAuthority
+            }
             CertificateError::NotValidForName => {
                 Self::WrongName { wanted: wanted.to_owned(), presented: vec![] }
             }

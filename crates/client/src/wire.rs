@@ -8,7 +8,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -46,6 +46,7 @@ pub(crate) struct Record {
     bytes_read: AtomicU64,
     at_end: AtomicBool,
     fault: OnceLock<Fault>,
+    last_error: Mutex<Option<Vec<u8>>>,
 }
 
 impl Record {
@@ -57,6 +58,19 @@ impl Record {
     /// True when the server closed its side.
     pub(crate) fn at_end(&self) -> bool {
         self.at_end.load(Ordering::Relaxed)
+    }
+
+    /// The last error reply, as it came. A server that turns a client away says why before anything was asked, and the
+    /// client library drops answers that nobody waits for.
+    pub(crate) fn last_error(&self) -> Option<Vec<u8>> {
+        self.last_error.lock().ok()?.clone()
+    }
+
+    /// The last error has been dealt with.
+    pub(crate) fn forget_error(&self) {
+        if let Ok(mut last) = self.last_error.lock() {
+            *last = None;
+        }
     }
 
     /// Why the stream was cut, if it was.
@@ -107,7 +121,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         }
         this.record.bytes_read.fetch_add(fresh.len() as u64, Ordering::Relaxed);
         match this.frames.feed(fresh) {
-            Ok(()) => Poll::Ready(Ok(())),
+            Ok(()) => {
+                if let (Some(line), Ok(mut last)) =
+                    (this.frames.error.take(), this.record.last_error.lock())
+                {
+                    *last = Some(line);
+                }
+                Poll::Ready(Ok(()))
+            }
             Err(fault) => Poll::Ready(Err(this.cut(fault))),
         }
     }
@@ -149,6 +170,8 @@ struct Frames {
     reply_bytes: u64,
     /// Elements announced in it.
     elements: u64,
+    /// The last whole error line, with its `-`.
+    error: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +193,7 @@ impl Frames {
             outstanding: 0,
             reply_bytes: 0,
             elements: 0,
+            error: None,
         }
     }
 
@@ -240,6 +264,10 @@ impl Frames {
                 if kind != b'|' {
                     self.end_value();
                 }
+            }
+            b'-' => {
+                self.error = Some([b"-", self.line.as_slice()].concat());
+                self.end_value();
             }
             _ => self.end_value(),
         }

@@ -22,7 +22,7 @@ impl Replicated {
         let mut with_primary = options.clone();
         with_primary
             .args
-            .extend(["--replicaof".to_owned(), format!("127.0.0.1 {}", primary.port())]);
+            .extend(["--replicaof", "127.0.0.1", &primary.port().to_string()].map(str::to_owned));
         let replicas = (0..replicas)
             .map(|_| Server::start(kind, &with_primary))
             .collect::<Result<Vec<_>, _>>()?;
@@ -66,8 +66,12 @@ impl Watched {
         for sentinel in &sentinels {
             let mut connection = sentinel.connection()?;
             wait_until("the Sentinels' discovery", AGREE_SECONDS, || {
-                let line = info(&mut connection)?.get("master0").cloned().unwrap_or_default();
-                Ok(line.contains("status=ok") && line.contains(&format!("slaves={replicas}")))
+                // Not `INFO everything`, which Sentinels before 7.0 answer with nothing.
+                let cmd = redis::cmd("INFO").arg("sentinel").clone();
+                let text: String = command(&mut connection, "read INFO", &cmd)?;
+                let knows =
+                    |l: &str| l.contains("status=ok") && l.contains(&format!("slaves={replicas}"));
+                Ok(text.lines().any(knows))
             })?;
         }
         Ok(Self { servers, sentinels })

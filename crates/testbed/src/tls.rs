@@ -1,6 +1,6 @@
 //! A certificate authority, a server's and a client's certificate, in a folder of their own.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -17,6 +17,8 @@ impl Files {
         let folder = tempfile::Builder::new().prefix("unfrag-tls-").tempdir()?;
         let authority_key = KeyPair::generate()?;
         let mut authority = CertificateParams::new(vec![])?;
+        // OpenSSL takes a certificate whose issuer has its own name for a self-signed one.
+        authority.distinguished_name.push(DnType::CommonName, "unfrag test authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority_certificate = authority.self_signed(&authority_key)?;
         std::fs::write(folder.path().join("ca.crt"), authority_certificate.pem())?;

@@ -12,11 +12,15 @@ pub(super) async fn read(
     reader: &mut Reader<'_>,
     options: &SampleOptions,
 ) -> Result<Info, ClientError> {
-    let value = match ask(reader, &["INFO", "everything"]).await {
+    let mut value = match ask(reader, &["INFO", "everything"]).await {
         Ok(value) => value,
         Err(error) if refuses_the_section(&error) => ask(reader, &["INFO"]).await?,
         Err(error) => return Err(error),
     };
+    // Sentinels before 7.0 answer a section they do not know with nothing.
+    if resp::text(&value).is_some_and(|text| text.is_empty()) {
+        value = ask(reader, &["INFO"]).await?;
+    }
     let info = resp::text(&value).map(|text| Info::parse(&text)).unwrap_or_default();
     if info.is_empty() {
         let got = resp::kind(&value).to_owned();

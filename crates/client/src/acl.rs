@@ -1,0 +1,55 @@
+//! The least rights a user needs for what this crate sends: [`acl_line`]. A test samples every real server as exactly
+//! this user, and finds nothing unread.
+
+use std::fmt;
+
+/// What is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reading {
+    /// One server: everything that a sample holds.
+    Server,
+    /// A Cluster's node: that, and the list of the other nodes.
+    ClusterNode,
+    /// A Sentinel: what it watches.
+    Sentinel,
+}
+
+/// CLIENT SETNAME is no reading; it is how operators see in CLIENT LIST who we are.
+const SERVER: &[&str] = &[
+    "+info",
+    "+memory|stats",
+    "+memory|malloc-stats",
+    "+config|get",
+    "+client|list",
+    "+client|setname",
+    "+latency|latest",
+];
+const CLUSTER: &[&str] = &["+cluster|nodes"];
+const SENTINEL: &[&str] = &["+info", "+client|setname", "+sentinel|masters", "+sentinel|replicas"];
+
+impl Reading {
+    /// The rules, without the user's name and password. AUTH and HELLO need none.
+    pub fn rules(self) -> Vec<&'static str> {
+        match self {
+            Self::Server => SERVER.to_vec(),
+            Self::ClusterNode => [SERVER, CLUSTER].concat(),
+            Self::Sentinel => SENTINEL.to_vec(),
+        }
+    }
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Server => "a server",
+            Self::ClusterNode => "a node of a Cluster",
+            Self::Sentinel => "a Sentinel",
+        })
+    }
+}
+
+/// The command that makes the user, to paste into redis-cli. No key, no channel, nothing that changes data.
+pub fn acl_line(reading: Reading, user: &str) -> String {
+    let rules = reading.rules().join(" ");
+    format!("ACL SETUSER {user} reset on >PASSWORD {rules}")
+}
