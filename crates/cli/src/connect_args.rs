@@ -12,6 +12,7 @@ use unfrag_client::{
 /// redis-cli's connection flags.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Servers (as in redis-cli)")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that redis-cli has")]
 pub(crate) struct ConnectArgs {
     /// host:port, a socket's path, redis://, rediss://, valkey://, unix://, redis+sentinel://NAME@HOST; several at will.
     #[arg(value_name = "TARGET")]
