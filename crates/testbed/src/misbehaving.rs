@@ -122,7 +122,7 @@ fn answer(stream: &mut TcpStream, fault: Fault, stop: &AtomicBool) -> std::io::R
             .map(|()| false),
         Fault::Endless => {
             stream.write_all(b"+")?;
-            let chunk = [b'x'; 65536];
+            let chunk = vec![b'x'; 65536];
             while !stop.load(Ordering::Relaxed) {
                 stream.write_all(&chunk)?;
             }
