@@ -42,5 +42,5 @@ fn impossible(why: &str) -> Estimate {
 }
 
 fn percent(bytes: u64, percent: u64) -> u64 {
-    bytes / 100 * percent
+    (bytes / 100).saturating_mul(percent)
 }

@@ -1,5 +1,8 @@
 //! Byte counts for people: `485.2 MiB`. Units are powers of 1024, as in every INFO `_human` field.
 
+/// Above any memory and any counter of a running server: what is larger wrapped around, or was never a figure.
+pub const PLAUSIBLE_MAX: u64 = 1 << 60;
+
 const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 /// `bytes` with a unit and one decimal under 100, none above: `1.6 GiB`, `485 MiB`, `12 B`.

@@ -4,7 +4,7 @@
 //! rules to say. Values a server printed wrapped (`1.8e19` for -4096) are readable through
 //! [`Info::signed`].
 
-use crate::bytes::parse_count;
+use crate::bytes::{PLAUSIBLE_MAX, parse_count};
 use crate::paste;
 use crate::version::{Engine, Flavor, Version};
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,12 +118,12 @@ impl Info {
     /// A count; for byte fields the exact one, or else its `_human` twin (see [`Info::is_approximate`]).
     /// A value that wrapped below zero, or is no count, is `None`.
     pub fn count(&self, key: &str) -> Option<u64> {
-        let exact = self.text(key).and_then(parse_count).filter(|&v| i64::try_from(v).is_ok());
+        let exact = self.text(key).and_then(parse_count).filter(|&v| v <= PLAUSIBLE_MAX);
         exact.or_else(|| {
             if self.text(key).is_some() {
                 return None;
             }
-            self.text(&format!("{key}_human")).and_then(parse_count)
+            self.text(&format!("{key}_human")).and_then(parse_count).filter(|&v| v <= PLAUSIBLE_MAX)
         })
     }
 
@@ -194,12 +194,13 @@ impl Info {
     pub fn keys(&self) -> Option<u64> {
         let databases = self.databases();
         (self.has_section("keyspace") || !databases.is_empty())
-            .then(|| databases.iter().map(|d| d.keys).sum())
+            .then(|| databases.iter().fold(0, |sum: u64, d| sum.saturating_add(d.keys)))
     }
 
     /// Keys with a TTL in all databases; `None` as for [`Info::keys`].
     pub fn keys_with_ttl(&self) -> Option<u64> {
-        self.keys().map(|_| self.databases().iter().map(|d| d.expires).sum())
+        self.keys()
+            .map(|_| self.databases().iter().fold(0, |sum: u64, d| sum.saturating_add(d.expires)))
     }
 
     /// The replicas a primary knows.

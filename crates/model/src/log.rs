@@ -85,7 +85,7 @@ fn allocator_line(line: &str) -> Option<AllocatorLine> {
     let get = |name: &str| {
         let (_, rest) = line.split_once(name)?;
         let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest.get(..end)?.parse().ok()
+        rest.get(..end)?.parse().ok().filter(|&b| b <= crate::bytes::PLAUSIBLE_MAX)
     };
     Some(AllocatorLine {
         allocated: get("allocated=")?,

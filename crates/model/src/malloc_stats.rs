@@ -112,22 +112,21 @@ impl MallocStats {
 
     /// True when the tables account for nearly all that the totals say is allocated: a paste is often cut.
     pub fn is_complete(&self) -> bool {
-        let small: u64 =
-            self.bins.iter().map(|b| b.live_regions.saturating_mul(b.size_bytes)).sum();
-        let large: u64 = self.large.iter().map(|c| c.extents.saturating_mul(c.size_bytes)).sum();
+        let small = sum(self.bins.iter().map(|b| b.live_regions.saturating_mul(b.size_bytes)));
+        let large = sum(self.large.iter().map(|c| c.extents.saturating_mul(c.size_bytes)));
         let listed = small.saturating_add(large);
         !self.bins.is_empty() && self.totals.allocated.is_none_or(|all| listed >= all / 10 * 9)
     }
 
     /// Free regions in small slabs, in bytes: `allocator_frag_bytes` of Redis 7.4 and Valkey 8.0 on.
     pub fn small_waste_bytes(&self) -> u64 {
-        self.bins.iter().map(Bin::waste_bytes).sum()
+        sum(self.bins.iter().map(Bin::waste_bytes))
     }
 
     /// What whole slabs perfect packing frees.
     pub fn small_reclaimable_bytes(&self) -> u64 {
         let page = self.page_bytes.unwrap_or(crate::size_class::PAGE_BYTES);
-        self.bins.iter().map(|b| b.reclaimable_bytes(page)).sum()
+        sum(self.bins.iter().map(|b| b.reclaimable_bytes(page)))
     }
 
     /// True for the build that servers bundle, whose fragmentation hints active defrag needs.
@@ -137,6 +136,11 @@ impl MallocStats {
             || self.bins.iter().any(|b| matches!(b.size_bytes, 24 | 40 | 56)).then_some(8);
         self.quantum_bytes.or_else(by_bins).map(|q| q == 8)
     }
+}
+
+/// A sum that saturates: the figures come from text, and text can say anything.
+fn sum(bytes: impl Iterator<Item = u64>) -> u64 {
+    bytes.fold(0, u64::saturating_add)
 }
 
 /// Which arena the lines being read belong to.
@@ -355,7 +359,8 @@ fn totals(line: &str) -> Totals {
         line.split(',').find_map(|part| {
             let (key, value) = part.split_once(':')?;
             let number = value.split_whitespace().next()?;
-            key.trim().eq_ignore_ascii_case(name).then(|| number.parse().ok())?
+            let bytes = number.parse().ok().filter(|&b| b <= crate::bytes::PLAUSIBLE_MAX);
+            key.trim().eq_ignore_ascii_case(name).then_some(bytes)?
         })
     };
     Totals {

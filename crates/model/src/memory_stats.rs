@@ -1,5 +1,6 @@
 //! MEMORY STATS as a flat map of names to numbers; nested maps become `db.0.overhead.hashtable.main`.
 
+use crate::bytes::PLAUSIBLE_MAX;
 use crate::paste;
 use std::collections::BTreeMap;
 
@@ -51,7 +52,7 @@ impl MemoryStats {
     /// A whole count or a byte count.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "range checked")]
     pub fn count(&self, name: &str) -> Option<u64> {
-        self.number(name).filter(|v| (0.0..9.0e18).contains(v)).map(|v| v as u64)
+        self.number(name).filter(|v| (0.0..=PLAUSIBLE_MAX as f64).contains(v)).map(|v| v as u64)
     }
 
     /// Sum of a per-database figure (`overhead.hashtable.main`) over all databases.
@@ -62,7 +63,7 @@ impl MemoryStats {
             .filter(|k| k.starts_with("db.") && k.ends_with(name))
             .filter_map(|k| self.count(k))
             .collect();
-        (!values.is_empty()).then(|| values.iter().sum())
+        (!values.is_empty()).then(|| values.iter().fold(0, |sum: u64, v| sum.saturating_add(*v)))
     }
 
     /// All values, sorted by name.

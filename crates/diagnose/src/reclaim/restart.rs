@@ -60,7 +60,7 @@ fn key_table_slack(f: &Figures<'_>) -> u64 {
     else {
         return 0;
     };
-    let needed = keys.max(1).next_power_of_two().saturating_mul(8);
+    let needed = keys.checked_next_power_of_two().unwrap_or(u64::MAX).saturating_mul(8);
     tables.saturating_sub(keys.saturating_mul(ENTRY_BYTES)).saturating_sub(needed)
 }
 
@@ -81,7 +81,7 @@ fn collection_slack(f: &Figures<'_>) -> u64 {
     // Redis: one to two 8-byte buckets an element. Valkey 8.1 on: 64-byte buckets of seven, half full.
     let bucket_bytes =
         if f.engine.at_least(Version::new(u32::MAX, 0, 0), Version::new(8, 1, 0)) { 14 } else { 6 };
-    let removed: u64 = REMOVERS.iter().map(|name| calls(f, name)).sum();
+    let removed: u64 = REMOVERS.iter().map(|name| calls(f, name)).fold(0, u64::saturating_add);
     removed.saturating_mul(bucket_bytes)
 }
 
@@ -100,7 +100,11 @@ fn untouched(f: &Figures<'_>) -> u64 {
         let spacing = class.checked_next_power_of_two().unwrap_or(class) / 8;
         (spacing / 2).saturating_sub(page / 2)
     };
-    stats.large.iter().map(|c| c.extents.saturating_mul(tail(c.size_bytes))).sum()
+    stats
+        .large
+        .iter()
+        .map(|c| c.extents.saturating_mul(tail(c.size_bytes)))
+        .fold(0, u64::saturating_add)
 }
 
 /// What the allocator adds to `data` bytes of fresh allocations.
