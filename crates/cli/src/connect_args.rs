@@ -28,7 +28,7 @@ pub(crate) struct ConnectArgs {
     pub(crate) socket: Option<PathBuf>,
     /// Password. Others can see it in `ps`: REDISCLI_AUTH, --pass-file and --askpass are safer.
     #[arg(short = 'a', long = "pass", value_name = "PASSWORD")]
-    pub(crate) password: Option<String>,
+    pub(crate) password: Option<Secret>,
     /// ACL user.
     #[arg(long, value_name = "USER")]
     pub(crate) user: Option<String>,
@@ -72,7 +72,7 @@ pub(crate) struct ConnectArgs {
     pub(crate) sentinel_user: Option<String>,
     /// Password on Sentinels, where they have one of their own.
     #[arg(long, value_name = "PASSWORD")]
-    pub(crate) sentinel_pass: Option<String>,
+    pub(crate) sentinel_pass: Option<Secret>,
     /// Taken for redis-cli's sake; unfrag never prints that warning.
     #[arg(long, hide = true)]
     no_auth_warning: bool,
@@ -99,6 +99,9 @@ pub(crate) struct TlsArgs {
     /// Client key.
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+    /// Verify who signed the server's certificate and not for which name it is: redis-cli does no more.
+    #[arg(long)]
+    tls_any_name: bool,
     /// Do not verify the server's certificate.
     #[arg(long)]
     insecure: bool,
@@ -154,7 +157,7 @@ impl ConnectArgs {
             tls: self.tls.options(),
             resp3: self.resp3 && !self.resp2,
             sentinel_user: self.sentinel_user.clone(),
-            sentinel_password: self.sentinel_pass.clone().map(Secret::new),
+            sentinel_password: self.sentinel_pass.clone(),
             ..ConnectOptions::default()
         };
         if let Some(seconds) = self.timeout {
@@ -180,7 +183,7 @@ impl ConnectArgs {
         if let Some(path) = &self.pass_file {
             return Ok(Some(secret_source::from_file(path)?));
         }
-        Ok(self.password.clone().map(Secret::new).or_else(secret_source::from_environment))
+        Ok(self.password.clone().or_else(secret_source::from_environment))
     }
 }
 
@@ -188,6 +191,7 @@ impl TlsArgs {
     fn options(&self) -> Option<TlsOptions> {
         let wanted = self.tls
             || self.insecure
+            || self.tls_any_name
             || self.sni.is_some()
             || self.cacert.is_some()
             || self.cacertdir.is_some()
@@ -198,8 +202,8 @@ impl TlsArgs {
             cert: self.cert.clone(),
             key: self.key.clone(),
             sni: self.sni.clone(),
+            any_name: self.tls_any_name,
             insecure: self.insecure,
-            ..TlsOptions::default()
         })
     }
 }

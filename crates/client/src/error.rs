@@ -524,7 +524,7 @@ impl TlsProblem {
                 "redis-cli does not check names, unfrag does: give the name in the certificate with --sni NAME, or skip only this check with --tls-any-name"
             }
             Self::Certificate { .. } => {
-                "renew it; --insecure skips every check, and then anyone in between can read along"
+                "--insecure skips every check, and then anyone in between can read along"
             }
             Self::ServerSpeaksPlaintext | Self::HandshakeTimeout { .. } => {
                 "leave --tls out (and write redis://, not rediss://), or use the server's `tls-port`"

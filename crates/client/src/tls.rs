@@ -69,33 +69,35 @@ impl TlsOptions {
         if self.insecure {
             return Ok(Arc::new(NoCheck(provider)));
         }
-        let roots = Arc::new(self.authorities()?);
-        let chain = WebPkiServerVerifier::builder_with_provider(roots, provider)
-            .build()
-            .map_err(|e| TlsProblem::Other { reason: e.to_string() })?;
-        if self.any_name { Ok(Arc::new(AnyName(chain))) } else { Ok(chain) }
-    }
-
-    fn authorities(&self) -> Result<RootCertStore, TlsProblem> {
+        let named = self.named_authorities()?;
         let mut store = RootCertStore::empty();
         if self.ca_file.is_none() && self.ca_dir.is_none() {
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
+        store.add_parsable_certificates(named.iter().cloned());
+        if store.is_empty() {
+            return Err(TlsProblem::NoAuthorities);
+        }
+        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
+            .build()
+            .map_err(|e| TlsProblem::Other { reason: e.to_string() })?;
+        Ok(Arc::new(Trust { chain, named, any_name: self.any_name }))
+    }
+
+    /// The certificates in the files given.
+    fn named_authorities(&self) -> Result<Vec<CertificateDer<'static>>, TlsProblem> {
+        let mut all = vec![];
         if let Some(path) = &self.ca_file {
-            for certificate in certificates("CA file", path)? {
-                store.add(certificate).map_err(|e| file("CA file", path, &e))?;
-            }
+            all.extend(certificates("CA file", path)?);
         }
         if let Some(dir) = &self.ca_dir {
             let entries = std::fs::read_dir(dir).map_err(|e| file("CA directory", dir, &e))?;
             for entry in entries.flatten() {
                 // A directory of authorities also holds links, lists of revocations and notes.
-                store.add_parsable_certificates(
-                    certificates("CA file", &entry.path()).unwrap_or_default(),
-                );
+                all.extend(certificates("CA file", &entry.path()).unwrap_or_default());
             }
         }
-        if store.is_empty() { Err(TlsProblem::NoAuthorities) } else { Ok(store) }
+        Ok(all)
     }
 }
 
@@ -189,9 +191,25 @@ impl TlsProblem {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 Self::Certificate { reason: "it has expired".to_owned() }
             }
-            fault => Self::Certificate { reason: Error::InvalidCertificate(fault).to_string() },
+            fault => Self::Certificate { reason: form_fault(&fault) },
         }
     }
+}
+
+/// Faults of a certificate's form, which OpenSSL lets pass and we cannot.
+fn form_fault(fault: &CertificateError) -> String {
+    let text = format!("{fault:?}");
+    if text.contains("UnsupportedCertVersion") {
+        return "it is an X.509 version 1 certificate; make it anew as version 3 \
+                (openssl x509 -req -extfile …, with a subjectAltName)"
+            .to_owned();
+    }
+    if text.contains("CaUsedAsEndEntity") {
+        return "it is a certificate authority's own and not a server's (give this very certificate as \
+                --cacert, or have it sign one for the server)"
+            .to_owned();
+    }
+    text
 }
 
 /// `DnsName("redis.internal")` as `redis.internal`; hostile text, so printable and few.
@@ -200,11 +218,30 @@ fn names(presented: &[String]) -> Vec<String> {
     presented.iter().take(4).map(quoted).map(|n| crate::error::one_line(&n)).collect()
 }
 
-/// Checks who signed, and leaves the name alone.
+/// The usual check of chain and name, with two allowances.
 #[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
+struct Trust {
+    chain: Arc<WebPkiServerVerifier>,
+    /// Certificates the user named.
+    named: Vec<CertificateDer<'static>>,
+    /// Leave the name alone.
+    any_name: bool,
+}
 
-impl ServerCertVerifier for AnyName {
+impl Trust {
+    /// A server whose very certificate the user named as trusted: the one self-signed certificate of a small
+    /// installation, which OpenSSL takes and the chain check refuses because an authority is no server. It proves in
+    /// the handshake that it holds the key. An expired one is refused all the same.
+    fn is_named(&self, end_entity: &CertificateDer<'_>, error: &Error) -> bool {
+        let refused_for_its_form = matches!(
+            error,
+            Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_))
+        );
+        refused_for_its_form && self.named.iter().any(|named| named == end_entity)
+    }
+}
+
+impl ServerCertVerifier for Trust {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -214,11 +251,18 @@ impl ServerCertVerifier for AnyName {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         // The chain is verified before the name: a fault of the name means that the chain is good.
-        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-        {
+        let verdict = self.chain.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match verdict {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
+            )) if self.any_name => Ok(ServerCertVerified::assertion()),
+            Err(error) if self.is_named(end_entity, &error) => Ok(ServerCertVerified::assertion()),
             verdict => verdict,
         }
     }
@@ -229,7 +273,7 @@ impl ServerCertVerifier for AnyName {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        self.chain.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -238,15 +282,16 @@ impl ServerCertVerifier for AnyName {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        self.chain.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.chain.supported_verify_schemes()
     }
 }
 
-/// `--insecure`: takes any certificate. The signatures are still checked, so that the handshake is a real one.
+/// `--insecure`: takes any certificate. The handshake's signature is still checked, where the certificate is of a form
+/// that we can read at all.
 #[derive(Debug)]
 struct NoCheck(Arc<CryptoProvider>);
 
@@ -269,7 +314,7 @@ impl ServerCertVerifier for NoCheck {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+        unread_is_taken(rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms))
     }
 
     fn verify_tls13_signature(
@@ -279,10 +324,22 @@ impl ServerCertVerifier for NoCheck {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+        unread_is_taken(rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Version 1 certificates cannot be read, and `--insecure` asked for no check of them.
+fn unread_is_taken(
+    verdict: Result<HandshakeSignatureValid, Error>,
+) -> Result<HandshakeSignatureValid, Error> {
+    match verdict {
+        Err(Error::InvalidCertificate(CertificateError::Other(_))) => {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+        verdict => verdict,
     }
 }

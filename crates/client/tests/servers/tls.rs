@@ -1,6 +1,7 @@
 //! TLS against a real server that demands a client certificate.
 
 use super::{CANARY, error, read, start};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use std::path::PathBuf;
 use unfrag_client::{Address, ConnectOptions, ErrorKind, Problem, TlsOptions, TlsProblem};
 use unfrag_testbed::tls::Files;
@@ -80,6 +81,46 @@ fn good_certificates_and_every_bad_one() {
         ..good(&files)
     };
     assert!(read(&there, &with(tls)).is_ok(), "--cacertdir");
+}
+
+/// The one self-signed certificate of a small installation, as `openssl req -x509` makes it.
+#[test]
+fn a_certificate_that_is_itself_named_as_trusted() {
+    for (year, is_good) in [(2100, true), (2020, false)] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        let key = KeyPair::generate().expect("a key");
+        let mut own = CertificateParams::new(vec![]).expect("parameters");
+        own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        own.not_after = rcgen::date_time_ymd(year, 1, 1);
+        std::fs::write(path("own.crt"), own.self_signed(&key).expect("signed").pem())
+            .expect("written");
+        std::fs::write(path("own.key"), key.serialize_pem()).expect("written");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+        let port = port.expect("a port").port().to_string();
+        let (cert, key) =
+            (path("own.crt").display().to_string(), path("own.key").display().to_string());
+        let args = ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key];
+        let more = ["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"];
+        let Some(_server) = start(Kind::Redis7, &Options::args(&[args.as_slice(), &more].concat()))
+        else {
+            return;
+        };
+        let there = Address::tcp("127.0.0.1", port.parse().expect("a port"));
+        let named = TlsOptions { ca_file: Some(path("own.crt")), ..TlsOptions::default() };
+        if is_good {
+            assert!(read(&there, &with(named)).is_ok());
+        } else {
+            let expired = problem(&there, named);
+            assert!(expired.to_string().contains("has expired"), "{expired}");
+        }
+        let unnamed = TlsOptions {
+            ca_file: Some(Files::make().expect("others").ca()),
+            ..TlsOptions::default()
+        };
+        problem(&there, unnamed.clone());
+        assert!(read(&there, &with(TlsOptions { insecure: true, ..unnamed })).is_ok());
+    }
 }
 
 #[test]
