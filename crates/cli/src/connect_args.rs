@@ -38,7 +38,7 @@ pub(crate) struct ConnectArgs {
     /// Read the password from a file; its last line end is dropped.
     #[arg(long, value_name = "FILE", conflicts_with = "password")]
     pub(crate) pass_file: Option<PathBuf>,
-    /// Server URI: redis[s]://[user[:password]@]host[:port][/db].
+    /// Server URI, as a target: `redis://user:password@host:port/db`, `rediss://` with TLS.
     #[arg(short = 'u', value_name = "URI")]
     pub(crate) uri: Option<String>,
     /// Database number.
