@@ -195,3 +195,55 @@ pub struct Finding {
     /// What is commonly believed instead, and what is true; empty when no folklore touches it.
     pub folklore: String,
 }
+
+impl Finding {
+    /// A finding without evidence, remedies or id; the registry of rules fills the id in.
+    pub fn new(cause: Cause, severity: Severity, title: impl Into<String>) -> Self {
+        Self {
+            id: "",
+            cause,
+            severity,
+            bytes: None,
+            title: title.into(),
+            meaning: String::new(),
+            evidence: vec![],
+            remedies: vec![],
+            folklore: String::new(),
+        }
+    }
+
+    /// With the bytes it accounts for.
+    #[must_use]
+    pub fn bytes(mut self, bytes: u64) -> Self {
+        self.bytes = Some(bytes);
+        self
+    }
+
+    /// With what it means for the reader.
+    #[must_use]
+    pub fn meaning(mut self, text: impl Into<String>) -> Self {
+        self.meaning = text.into();
+        self
+    }
+
+    /// With one more figure.
+    #[must_use]
+    pub fn evidence(mut self, evidence: impl Into<Option<Evidence>>) -> Self {
+        self.evidence.extend(evidence.into());
+        self
+    }
+
+    /// With one more remedy.
+    #[must_use]
+    pub fn remedy(mut self, kind: RemedyKind, next: impl Into<String>) -> Self {
+        self.remedies.push(Remedy::new(kind, next));
+        self
+    }
+
+    /// With what is commonly believed instead.
+    #[must_use]
+    pub fn folklore(mut self, text: impl Into<String>) -> Self {
+        self.folklore = text.into();
+        self
+    }
+}

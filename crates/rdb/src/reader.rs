@@ -174,12 +174,25 @@ impl<I: Input> Reader<I> {
         std::mem::take(&mut self.flaws)
     }
 
+    /// Whether [`Reader::take_flaws`] would give any.
+    #[inline]
+    pub(crate) fn has_flaws(&self) -> bool {
+        !self.flaws.is_empty()
+    }
+
+    /// Passes over the value of the key that came last.
+    #[inline]
+    pub fn pass_value(&mut self) -> Result<(), Flaw> {
+        match self.open.take() {
+            Some(kind) => value::skip(kind, &mut self.input, &mut self.blob),
+            None => Ok(()),
+        }
+    }
+
     /// The next item; `None` after the end. An error is final: where the next item starts is not known.
     #[inline]
     pub fn next_item(&mut self) -> Result<Option<Item<'_>>, Flaw> {
-        if let Some(kind) = self.open.take() {
-            value::skip(kind, &mut self.input, &mut self.blob)?;
-        }
+        self.pass_value()?;
         if self.ended {
             return Ok(None);
         }
@@ -409,9 +422,7 @@ impl<'a> Reader<Slice<'a>> {
     pub fn value_bytes(&mut self) -> Result<(&'a [u8], u64), Flaw> {
         let offset = self.input.offset();
         let before = self.input.rest();
-        if let Some(kind) = self.open.take() {
-            value::skip(kind, &mut self.input, &mut self.blob)?;
-        }
+        self.pass_value()?;
         let length = before.len().saturating_sub(self.input.rest().len());
         Ok((before.get(..length).unwrap_or_default(), offset))
     }

@@ -1,1 +1,15 @@
-//! Placeholder head.
+//! Real servers on loopback, started, fragmented, and stopped again: for tests, benchmarks and `unfrag lab`.
+//!
+//! Start with [`Server`]; [`workload`] fragments one; [`deployment`] makes replicas, Sentinels and Clusters;
+//! [`misbehaving`] holds the few fakes, for what no real server can be made to do.
+
+pub mod deployment;
+pub mod lab;
+pub mod measure;
+pub mod misbehaving;
+mod server;
+pub mod tls;
+pub mod workload;
+
+pub use lab::Lab;
+pub use server::{Error, Kind, Options, Server, require};

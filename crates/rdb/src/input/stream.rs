@@ -45,6 +45,23 @@ impl<R: Read> Stream<R> {
         self.failed
     }
 
+    /// Reads to the end; the checksum of everything but the last eight bytes, and those. `None` where there are
+    /// fewer.
+    pub fn checksum_of_whole(&mut self) -> Option<(u64, u64)> {
+        loop {
+            let spare = self.available().len().saturating_sub(8);
+            self.advance(spare);
+            if !self.refill() {
+                break;
+            }
+        }
+        let spare = self.available().len().saturating_sub(8);
+        self.advance(spare);
+        self.digest();
+        let last = self.available().first_chunk::<8>()?;
+        Some((self.crc.value(), u64::from_le_bytes(*last)))
+    }
+
     fn available(&self) -> &[u8] {
         self.window.get(self.start..self.end).unwrap_or_default()
     }

@@ -1,0 +1,154 @@
+//! The command line, as typed. `-h` is the host, as in redis-cli; help is `--help`.
+
+use crate::connect_args::ConnectArgs;
+use crate::printer::ColorChoice;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use unfrag_model::Verdict;
+
+/// Where did the memory of your Redis or Valkey server go, and how to get it back.
+#[derive(Debug, Parser)]
+#[command(name = "unfrag", version, disable_help_flag = true, disable_help_subcommand = true)]
+#[command(
+    after_help = "Exit codes: 0 fine, 1 a bug in unfrag, 2 usage, 3 findings at or above --fail-on,\n4 unreachable or not allowed, 5 unreadable input."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print help.
+    #[arg(long, global = true, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    /// Use colour: auto, always, never. `NO_COLOR` is respected.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
+    pub(crate) color: ColorChoice,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Is something wrong with a server's memory, what, and what would each remedy give back?
+    Check(Box<CheckArgs>),
+    /// Start a disposable, really fragmented server to try this on; Ctrl-C stops it.
+    Lab(LabArgs),
+    /// Print a rule's page: what it detects, why it matters, what to do.
+    Explain(ExplainArgs),
+    /// Print the ACL rules that a command needs, and no more.
+    Acl(AclArgs),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+    /// Print the manual page (roff).
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
+    /// Output: human, json, markdown.
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value = "human",
+        value_name = "FORM",
+        hide_possible_values = true
+    )]
+    pub(crate) output: Output,
+    /// Exit with 3 when a verdict is at or above this: watch, act, urgent.
+    #[arg(long, value_enum, value_name = "VERDICT", hide_possible_values = true)]
+    pub(crate) fail_on: Option<FailOn>,
+    /// Say everything: all findings, all evidence, the sums, each command with its cost.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// Use this advisory table instead of the built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) advisories: Option<PathBuf>,
+}
+
+/// Pasted or saved output instead of a server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "From files, without a server")]
+pub(crate) struct FileArgs {
+    /// INFO text as people paste it, a folder with it, or `-`.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
+    /// Output of MEMORY MALLOC-STATS.
+    #[arg(long, value_name = "FILE", requires = "file")]
+    pub(crate) malloc_stats: Option<PathBuf>,
+    /// Output of MEMORY STATS.
+    #[arg(long, value_name = "FILE", requires = "file")]
+    pub(crate) memory_stats: Option<PathBuf>,
+    /// Output of CONFIG GET, or a redis.conf.
+    #[arg(long, value_name = "FILE", requires = "file")]
+    pub(crate) config: Option<PathBuf>,
+    /// Server log, or output of free, top, smaps.
+    #[arg(long, value_name = "FILE", requires = "file")]
+    pub(crate) log: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Human,
+    Json,
+    Markdown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    Watch,
+    Act,
+    Urgent,
+}
+
+impl From<FailOn> for Verdict {
+    fn from(value: FailOn) -> Self {
+        match value {
+            FailOn::Watch => Self::Watch,
+            FailOn::Act => Self::Act,
+            FailOn::Urgent => Self::Urgent,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabArgs {
+    /// Which server: redis-6.2.5, redis-7.0.15, redis-8.2.3, valkey-8.1.8, valkey-9.1.2, or a path to a server binary.
+    #[arg(long, default_value = "redis-8.2.3", value_name = "NAME")]
+    pub(crate) server: String,
+    /// How it is fragmented: strings, churn, collections, ttl, large.
+    #[arg(long, default_value = "strings", value_name = "NAME")]
+    pub(crate) workload: String,
+    /// About how much memory to fill before it is thinned, in MiB.
+    #[arg(long, default_value_t = 400, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..=8192))]
+    pub(crate) fill: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The rule's id, as a report prints it. Without it: the list of rules.
+    pub(crate) id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AclArgs {
+    /// The command: check.
+    #[arg(default_value = "check")]
+    pub(crate) command: String,
+    /// The user's name in the line printed.
+    #[arg(long, default_value = "unfrag", value_name = "NAME")]
+    pub(crate) user: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// bash, zsh, fish, elvish, powershell.
+    pub(crate) shell: clap_complete::Shell,
+}

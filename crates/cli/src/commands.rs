@@ -1,0 +1,8 @@
+//! One module a command.
+
+pub(crate) mod acl;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod explain;
+pub(crate) mod lab;
+pub(crate) mod man;

@@ -1,0 +1,44 @@
+//! Exit codes: part of the interface, documented in the README.
+
+use unfrag_client::{ClientError, files::FileError};
+
+/// What the shell gets. The numbers are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Done.
+    Fine = 0,
+    /// A bug in unfrag.
+    Bug = 1,
+    /// The command line or a file given on it is wrong.
+    Usage = 2,
+    /// Findings at or above `--fail-on`.
+    Findings = 3,
+    /// A server could not be reached, or did not allow it.
+    Unreachable = 4,
+    /// An input file cannot be read.
+    Unreadable = 5,
+}
+
+/// A mistake of the command line that clap cannot see.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct UsageError {
+    pub(crate) message: String,
+}
+
+/// The code for an error, by what is at its root.
+pub(crate) fn of(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if cause.is::<FileError>() {
+            return Exit::Unreadable;
+        }
+        if cause.is::<ClientError>() {
+            return Exit::Unreachable;
+        }
+        if cause.is::<UsageError>() || cause.is::<unfrag_diagnose::AdvisoryError>() {
+            return Exit::Usage;
+        }
+    }
+    Exit::Bug
+}

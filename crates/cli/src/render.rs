@@ -1,0 +1,30 @@
+//! What people and programs read: one renderer a form, all from the same [`Outcome`]s.
+//!
+//! Renderers return text; [`crate::printer`] alone writes it.
+
+pub(crate) mod human;
+pub(crate) mod json;
+pub(crate) mod ladder;
+pub(crate) mod markdown;
+pub(crate) mod paint;
+pub(crate) mod text;
+
+use unfrag_model::sample::CommandCost;
+use unfrag_model::{Report, sample::Unread};
+
+/// What became of one target.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few hundred at most, and nearly all are the large one")]
+pub(crate) enum Outcome {
+    /// It was read and diagnosed.
+    Diagnosed { report: Report, commands: Vec<CommandCost> },
+    /// It could not be read.
+    Failed { target: String, error: String, hint: String },
+}
+
+/// All targets of one run, and what was missing while finding them.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) problems: Vec<Unread>,
+}

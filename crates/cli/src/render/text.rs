@@ -1,0 +1,53 @@
+//! Laying text into columns of a terminal.
+
+/// `text` wrapped at `width`, each line after the first starting with `indent` blanks.
+pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let taken = lines.last().map_or(0, |l| columns(l));
+        let room = width.saturating_sub(indent).max(20);
+        if taken > 0 && taken + 1 + columns(word) > room {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.join(&format!("\n{}", " ".repeat(indent)))
+}
+
+/// Columns that `text` takes; every glyph unfrag prints is one column wide.
+pub(crate) fn columns(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// `text` cut to `width` columns.
+pub(crate) fn cut(text: &str, width: usize) -> String {
+    if columns(text) <= width { text.to_owned() } else { text.chars().take(width.saturating_sub(1)).chain(['~']).collect() }
+}
+
+/// Text from outside, made safe for a terminal: control characters become `\xNN`.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { format!("\\x{:02x}", u32::from(c)) } else { c.to_string() })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrapping_keeps_every_word_and_the_width() {
+        let wrapped = wrap("one two three four five six seven", 24, 4);
+        assert_eq!(wrapped, "one two three four\n    five six seven");
+    }
+
+    #[test]
+    fn escape_sequences_from_outside_are_disarmed() {
+        assert_eq!(printable("a\u{1b}[31mb"), "a\\x1b[31mb");
+    }
+}

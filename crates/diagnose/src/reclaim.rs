@@ -1,0 +1,46 @@
+//! What each remedy is expected to give back, before anything is done: bytes with a low and a high.
+//!
+//! From per-bin slab counts where MALLOC-STATS was read, else from INFO with a wider interval. One remedy a
+//! file; [`estimate`] asks them all.
+
+mod defrag;
+mod purge;
+mod repack;
+mod restart;
+
+use crate::figures::Figures;
+use unfrag_model::{Estimate, Reclaim};
+
+/// All four estimates.
+pub fn estimate(f: &Figures<'_>) -> Reclaim {
+    Reclaim {
+        purge: purge::estimate(f),
+        defrag: defrag::estimate(f),
+        repack: repack::estimate(f),
+        restart: restart::estimate(f),
+    }
+}
+
+/// An estimate of bytes given back from this RSS, with the floor that remains.
+fn given_back(f: &Figures<'_>, low: u64, bytes: u64, high: u64, basis: &str) -> Estimate {
+    let rss = f.rss.unwrap_or(0);
+    let bound = |b: u64| if rss > 0 { b.min(rss) } else { b };
+    let (bytes, high) = (bound(bytes), bound(high));
+    Estimate {
+        bytes: Some(bytes),
+        low: Some(bound(low).min(bytes)),
+        high: Some(high.max(bytes)),
+        floor_rss_bytes: (rss > 0).then(|| rss - bytes),
+        unavailable: None,
+        basis: basis.to_owned(),
+    }
+}
+
+/// No estimate, and why.
+fn impossible(why: &str) -> Estimate {
+    Estimate { unavailable: Some(why.to_owned()), ..Estimate::default() }
+}
+
+fn percent(bytes: u64, percent: u64) -> u64 {
+    bytes / 100 * percent
+}

@@ -1,0 +1,64 @@
+//! Reading a server's figures, for tests and trials.
+
+use crate::Error;
+use redis::Connection;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// All fields of `INFO everything`.
+pub fn info(connection: &mut Connection) -> Result<HashMap<String, String>, Error> {
+    let text: String = command(connection, "read INFO", redis::cmd("INFO").arg("everything"))?;
+    Ok(text
+        .lines()
+        .filter_map(|l| l.split_once(':'))
+        .map(|(k, v)| (k.to_owned(), v.trim().to_owned()))
+        .collect())
+}
+
+/// One numeric field of INFO; 0 when absent.
+pub fn field(connection: &mut Connection, name: &str) -> Result<u64, Error> {
+    Ok(info(connection)?.get(name).and_then(|v| v.parse().ok()).unwrap_or(0))
+}
+
+/// `used_memory` and `used_memory_rss`, after the server's next sample of itself (it takes one every 100 ms).
+pub fn used_and_rss(connection: &mut Connection) -> Result<(u64, u64), Error> {
+    std::thread::sleep(Duration::from_millis(300));
+    let info = info(connection)?;
+    let get = |name: &str| info.get(name).and_then(|v| v.parse().ok()).unwrap_or(0);
+    Ok((get("used_memory"), get("used_memory_rss")))
+}
+
+/// `DEBUG DIGEST` of the whole data.
+pub fn digest(connection: &mut Connection) -> Result<String, Error> {
+    command(connection, "digest the data", redis::cmd("DEBUG").arg("DIGEST"))
+}
+
+/// Keys in the selected database.
+pub fn keys(connection: &mut Connection) -> Result<u64, Error> {
+    command(connection, "count keys", &redis::cmd("DBSIZE"))
+}
+
+/// Runs a command, naming what it was for when it fails.
+pub fn command<T: redis::FromRedisValue>(
+    connection: &mut Connection,
+    what: &'static str,
+    cmd: &redis::Cmd,
+) -> Result<T, Error> {
+    cmd.query(connection).map_err(|source| Error::Command { what, source })
+}
+
+/// Waits for a condition, asking every 20 ms for at most `seconds`.
+pub fn wait_until(
+    what: &'static str,
+    seconds: u64,
+    mut holds: impl FnMut() -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < deadline {
+        if holds()? {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(Error::Late(what))
+}
