@@ -68,6 +68,13 @@ impl<'a> Slice<'a> {
         self.rest
     }
 
+    /// Goes on at `rest`, which is the end of what was left.
+    #[inline]
+    pub(crate) fn set_rest(&mut self, rest: &'a [u8]) {
+        debug_assert!(rest.len() <= self.rest.len(), "input does not run backwards");
+        self.rest = rest;
+    }
+
     /// As [`Input::take`], borrowing from the data and not from the reader.
     #[inline]
     pub fn take_borrowed(&mut self, length: u64) -> Result<&'a [u8], Flaw> {

@@ -8,79 +8,106 @@
 const EXPANSION_MAX: u64 = 88;
 /// Bytes copied at a time where there is room to write too many.
 const STRIDE: usize = 16;
+/// Longest literal run.
+const LITERAL_MAX: usize = 32;
+/// Longest copy.
+const MATCH_MAX: usize = 264;
+/// Room behind the output with which decoding is fastest: runs are then copied in whole strides.
+pub const SLACK_BYTES: usize = MATCH_MAX + LITERAL_MAX + STRIDE;
 
 /// Whether `packed` bytes can decode to `length`: the check before anything is reserved.
 pub const fn is_plausible(packed: u64, length: u64) -> bool {
     packed > 0 && length > 0 && length <= packed.saturating_mul(EXPANSION_MAX)
 }
 
-/// Decodes `packed` into exactly `out`; `None` where it does not fit exactly.
-pub fn decode(packed: &[u8], out: &mut [u8]) -> Option<()> {
+/// Decodes `packed` into the first `length` bytes of `out`, exactly; `None` where it does not fit. What lies
+/// behind them may be overwritten; [`SLACK_BYTES`] of it make this fast.
+pub fn decode(packed: &[u8], out: &mut [u8], length: usize) -> Option<()> {
+    let (from, to) = decode_fast(packed, out)?;
+    if to > length {
+        return None;
+    }
+    decode_exact(packed, from, out.get_mut(..length)?, to)
+}
+
+/// Decodes while there is room on both sides to copy whole strides; returns how far that was.
+#[inline]
+fn decode_fast(packed: &[u8], out: &mut [u8]) -> Option<(usize, usize)> {
     let (mut from, mut to) = (0_usize, 0_usize);
-    while let Some(&control) = packed.get(from) {
-        let control = usize::from(control);
-        if control < 32 {
-            let length = control + 1;
-            copy_literal(packed, from + 1, out, to, length)?;
-            from += length + 1;
-            to += length;
+    let from_end = packed.len().saturating_sub(LITERAL_MAX + 1);
+    let to_end = out.len().saturating_sub(SLACK_BYTES);
+    while from < from_end && to < to_end {
+        let control = usize::from(*packed.get(from)?);
+        if control < LITERAL_MAX {
+            let run = packed.get(from + 1..)?.first_chunk::<LITERAL_MAX>()?;
+            *out.get_mut(to..)?.first_chunk_mut::<LITERAL_MAX>()? = *run;
+            from += control + 2;
+            to += control + 1;
             continue;
         }
-        let mut length = control >> 5;
+        let &[second, third] = packed.get(from + 1..)?.first_chunk::<2>()?;
+        let is_long = control >= 224;
+        let long = if is_long { usize::from(second) } else { 0 };
+        let low = if is_long { third } else { second };
+        let length = (control >> 5) + 2 + long;
+        let source = to.checked_sub(((control & 31) << 8 | usize::from(low)) + 1)?;
+        from += 2 + usize::from(is_long);
+        copy_strides(out, source, to, length)?;
+        to += length;
+    }
+    Some((from, to))
+}
+
+/// Copies at least `length` bytes, a stride at a time where source and target are that far apart.
+#[inline]
+fn copy_strides(out: &mut [u8], source: usize, to: usize, length: usize) -> Option<()> {
+    if to - source < STRIDE {
+        return copy_exact(out, source, to, length);
+    }
+    let mut done = 0;
+    loop {
+        let stride = *out.get(source + done..)?.first_chunk::<STRIDE>()?;
+        *out.get_mut(to + done..)?.first_chunk_mut::<STRIDE>()? = stride;
+        done += STRIDE;
+        if done >= length {
+            return Some(());
+        }
+    }
+}
+
+/// Decodes from `from` on with every copy exact.
+fn decode_exact(packed: &[u8], mut from: usize, out: &mut [u8], mut to: usize) -> Option<()> {
+    while let Some(&control) = packed.get(from) {
+        let control = usize::from(control);
         from += 1;
-        if length == 7 {
+        if control < LITERAL_MAX {
+            let run = packed.get(from..=from + control)?;
+            out.get_mut(to..=to + control)?.copy_from_slice(run);
+            from += control + 1;
+            to += control + 1;
+            continue;
+        }
+        let mut length = (control >> 5) + 2;
+        if control >= 224 {
             length += usize::from(*packed.get(from)?);
             from += 1;
         }
-        length += 2;
-        let back = ((control & 31) << 8 | usize::from(*packed.get(from)?)) + 1;
+        let source = to.checked_sub(((control & 31) << 8 | usize::from(*packed.get(from)?)) + 1)?;
         from += 1;
-        copy_match(out, to, back, length)?;
+        copy_exact(out, source, to, length)?;
         to += length;
     }
     (to == out.len()).then_some(())
 }
 
+/// Copies `length` bytes that may overlap, byte order kept: what was just written is source again.
 #[inline]
-fn copy_literal(
-    packed: &[u8],
-    from: usize,
-    out: &mut [u8],
-    to: usize,
-    length: usize,
-) -> Option<()> {
-    // A run is 32 bytes at most: one fixed copy beats one of a length known too late.
-    if let (Some(source), Some(target)) = (packed.get(from..from + 32), out.get_mut(to..to + 32)) {
-        target.copy_from_slice(source);
-        return Some(());
-    }
-    out.get_mut(to..to + length)?.copy_from_slice(packed.get(from..from + length)?);
-    Some(())
-}
-
-#[inline]
-fn copy_match(out: &mut [u8], to: usize, back: usize, length: usize) -> Option<()> {
-    let source = to.checked_sub(back)?;
-    if back >= STRIDE && to + length + STRIDE <= out.len() {
-        let mut done = 0;
-        while done < length {
-            out.copy_within(source + done..source + done + STRIDE, to + done);
-            done += STRIDE;
-        }
-        return Some(());
-    }
-    let room = out.get_mut(..to + length)?;
-    if back == 1 {
-        let byte = *room.get(source)?;
-        room.get_mut(to..)?.fill(byte);
-        return Some(());
-    }
-    // Overlap repeats the last `back` bytes: copy what exists, which doubles what exists.
-    let mut done = 0;
-    while done < length {
-        let piece = (back + done).min(length - done);
-        room.copy_within(source..source + piece, to + done);
-        done += piece;
+fn copy_exact(out: &mut [u8], source: usize, to: usize, length: usize) -> Option<()> {
+    let room = out.get_mut(source..to + length)?;
+    let back = to - source;
+    for position in back..back + length {
+        let byte = *room.get(position - back)?;
+        *room.get_mut(position)? = byte;
     }
     Some(())
 }
@@ -287,9 +314,11 @@ mod tests {
         #[test]
         fn decoding_undoes_compressing(data in repetitive(), cut in 0_usize..200) {
             let packed = compress(&data);
-            let mut out = vec![0; data.len()];
-            prop_assert_eq!(decode(&packed, &mut out), Some(()));
-            prop_assert_eq!(&out, &data);
+            for slack in [0, SLACK_BYTES, 2000] {
+                let mut out = vec![0; data.len() + slack];
+                prop_assert_eq!(decode(&packed, &mut out, data.len()), Some(()));
+                prop_assert_eq!(&out[..data.len()], &data);
+            }
             prop_assert!(is_sound(&packed, data.len() as u64));
             prop_assert!(!is_sound(&packed, data.len() as u64 + 1));
             let mut prefix = [0; 10];
@@ -303,9 +332,10 @@ mod tests {
         }
 
         #[test]
-        fn checking_agrees_with_decoding(packed in proptest::collection::vec(any::<u8>(), 1..80), length in 1_usize..400, cuts in proptest::collection::vec(0_usize..80, 0..4)) {
-            let mut out = vec![0; length];
-            let decodes = decode(&packed, &mut out).is_some();
+        fn checking_agrees_with_decoding(packed in proptest::collection::vec(prop_oneof![0_u8..40, any::<u8>()], 1..80), length in 1_usize..400, cuts in proptest::collection::vec(0_usize..80, 0..4)) {
+            let decodes = decode(&packed, &mut vec![0; length], length).is_some();
+            let decodes_fast = decode(&packed, &mut vec![0; length + 2 * SLACK_BYTES], length).is_some();
+            prop_assert_eq!(decodes, decodes_fast);
             let plausible = is_plausible(packed.len() as u64, length as u64);
             prop_assert_eq!(is_sound(&packed, length as u64), decodes && plausible);
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % packed.len()).collect();
@@ -322,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_copy_from_before_the_start_is_refused() {
-        assert_eq!(decode(&[0x20, 0], &mut [0; 3]), None);
+        assert_eq!(decode(&[0x20, 0], &mut [0; 3], 3), None);
         assert!(!is_sound(&[0x20, 0], 3));
     }
 }

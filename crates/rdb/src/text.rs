@@ -56,8 +56,8 @@ impl Packed<'_> {
             return Err(FlawKind::BadLzf);
         }
         let length = index(self.length);
-        let room = scratch.room(self.length)?.get_mut(..length).ok_or(FlawKind::BadLzf)?;
-        lzf::decode(self.lzf, room).ok_or(FlawKind::BadLzf)?;
+        let room = scratch.room(self.length.saturating_add(lzf::SLACK_BYTES as u64))?;
+        lzf::decode(self.lzf, room, length).ok_or(FlawKind::BadLzf)?;
         Ok(scratch.filled(length))
     }
 }

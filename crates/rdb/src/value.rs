@@ -8,14 +8,14 @@ mod array;
 mod hash_ttl;
 pub mod intset;
 pub mod listpack;
-mod module;
+pub mod module;
 mod plain;
 mod quicklist;
 pub mod stream;
 pub mod ziplist;
 pub mod zipmap;
 
-pub(crate) use module::{items as module_items, name as module_name};
+pub(crate) use module::items as module_items;
 
 use crate::format::ValueType;
 use crate::input::{Input, Scratch};

@@ -47,7 +47,7 @@ pub(crate) fn items<I: Input, V: Visitor>(input: &mut I, visitor: &mut V) -> Res
 }
 
 /// The nine letters of a module's id.
-pub(crate) fn name(id: u64) -> String {
+pub fn name(id: u64) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     (0..9_u32)
         .map(|position| id >> (58 - 6 * position) & 63)

@@ -1,8 +1,8 @@
 //! Has this element been seen in its value? Read [`Seen`] first.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
-use foldhash::quality::RandomState;
+use foldhash::fast::RandomState;
 
 /// Slots of the largest table: 8 MiB a worker. Elements beyond three quarters of that are not looked up,
 /// and the report says so.
@@ -48,11 +48,16 @@ impl Seen {
         }
     }
 
+    #[inline]
     pub(super) fn see(&mut self, element: &[u8]) -> Sight {
-        let print = self.hasher.hash_one(element);
-        self.insert(print.max(1))
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(element);
+        // The low bits choose the slot: fold the high ones in. Zero marks a free slot.
+        let hash = hasher.finish();
+        self.insert((hash ^ hash >> 32).max(1))
     }
 
+    #[inline]
     fn insert(&mut self, print: u64) -> Sight {
         if (self.used + 1) * 4 > (self.mask + 1) * 3 && !self.grow() {
             return if self.find(print).is_none() { Sight::Again } else { Sight::Untold };
@@ -65,6 +70,7 @@ impl Seen {
         Sight::New
     }
 
+    #[inline]
     /// The free slot where `print` belongs; `None` where it is already.
     fn find(&self, print: u64) -> Option<usize> {
         let mut at = crate::input::index(print);

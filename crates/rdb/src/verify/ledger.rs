@@ -1,6 +1,6 @@
 //! Accounts across keys: announced counts against found ones, slots, repeated keys. Read [`Ledger`] first.
 
-use super::keys::Keys;
+use super::keys::{Keys, Repeated};
 use crate::problem::{Flaw, FlawKind};
 use crate::reader::{Item, Key};
 use crate::slot;
@@ -27,8 +27,14 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(keys_remembered: u64) -> Self {
-        Self { keys: 0, expires: 0, seen: Keys::new(keys_remembered), db: None, slot: None }
+    /// Accounts that remember keys in `seen`.
+    pub(super) fn new(seen: Keys) -> Self {
+        Self { keys: 0, expires: 0, seen, db: None, slot: None }
+    }
+
+    /// What is known of repeated keys now that all were seen.
+    pub(super) fn into_repeated(self) -> Repeated {
+        self.seen.into_repeated()
     }
 
     /// Whether repeated keys would have been missed.

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
+use super::keys::{Keys, Repeated};
 use super::ledger::Ledger;
 use super::segment::{self, Checked, Queue, Segment};
 use super::value::ValueCheck;
@@ -136,7 +137,7 @@ fn walk(
     findings: &mut Findings,
     options: &VerifyOptions<'_>,
 ) -> Outcome {
-    let mut ledger = Ledger::new(options.keys_remembered);
+    let mut ledger = Ledger::new(Keys::answering_later(options.keys_remembered));
     let total = work.snapshot.len() as u64;
     let mut segment = Segment { start: work.base, end: work.base, db: None, has_depth: false };
     let outcome = loop {
@@ -165,7 +166,25 @@ fn walk(
     };
     work.add(Segment { end: end.max(segment.start), ..segment }, own);
     settle(&ledger, findings);
+    let repeated = ledger.into_repeated();
+    if !repeated.is_empty() {
+        name_repeated(work, repeated, findings);
+    }
     outcome
+}
+
+/// Walks again to say which keys occur twice.
+#[cold]
+fn name_repeated(work: &Work<'_>, mut repeated: Repeated, findings: &mut Findings) {
+    let Ok(mut reader) = Reader::new(Slice::new(work.snapshot, work.base)) else { return };
+    while let Ok(Some(item)) = reader.next_item() {
+        if let Item::Key(key) = item
+            && repeated.is_again(key.db.unwrap_or_default(), key.name)
+        {
+            let flaw = Flaw::new(key.offset, FlawKind::DuplicateKey);
+            findings.add(flaw, key.db, Some(key.name));
+        }
+    }
 }
 
 fn settle(ledger: &Ledger, findings: &mut Findings) {
@@ -192,6 +211,11 @@ fn step(
 ) -> Result<Step, Flaw> {
     let offset = reader.offset();
     let db = reader.db();
+    if let Some(name) = reader.next_plain_string() {
+        let key = Key::plain_string(offset, db, name);
+        ledger.key(&key, &mut |flaw| findings.add(flaw, db, Some(name)));
+        return Ok(Step::Key { has_depth: false });
+    }
     let item = reader.next_item().inspect_err(|&flaw| findings.add(flaw, db, None))?;
     let step = match item {
         Some(Item::Key(key)) => {
@@ -281,7 +305,7 @@ pub(super) fn of_stream<R: Read>(
     };
     let header = reader.header();
     findings.magic = Some((header.dialect, header.version));
-    let mut ledger = Ledger::new(options.keys_remembered);
+    let mut ledger = Ledger::new(Keys::answering_now(options.keys_remembered));
     let mut check = ValueCheck::new();
     let mut reported = 0;
     let outcome = loop {

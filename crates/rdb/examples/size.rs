@@ -1,0 +1,2 @@
+//! Placeholder until sizing lands.
+fn main() {}
