@@ -18,12 +18,14 @@ pub mod length;
 pub mod lzf;
 pub mod problem;
 pub mod reader;
+pub mod size;
 pub mod slot;
 pub mod text;
 pub mod value;
 pub mod verify;
 
 pub use problem::{Flaw, FlawKind, Problem};
+pub use size::{SizeFor, SizeReport, size_bytes, size_file, size_reader};
 pub use verify::{
     Checksum, Feed, VerifyOptions, VerifyReport, verify_bytes, verify_file, verify_payload,
     verify_reader,
