@@ -5,6 +5,7 @@
 
 mod cost;
 mod keyspace;
+mod like;
 mod server;
 mod stream;
 mod value;
