@@ -7,7 +7,7 @@ use unfrag_model::{Config, Info, MallocStats, MemoryStats, Sample};
 
 /// INFO: every server read has at least one field, reading the same text twice is the same, and the report's
 /// levels add up.
-pub fn info(text: &str) {
+pub(crate) fn info(text: &str) {
     let servers = Info::parse_all(text);
     assert_eq!(servers, Info::parse_all(text));
     for info in servers {
@@ -24,7 +24,7 @@ pub fn info(text: &str) {
 }
 
 /// MALLOC-STATS: bins are real (no slab without regions), and waste is never more than the slabs hold.
-pub fn malloc_stats(text: &str) {
+pub(crate) fn malloc_stats(text: &str) {
     let Some(stats) = MallocStats::parse(text) else { return };
     for bin in &stats.bins {
         assert!(bin.size_bytes > 0 && bin.regions_per_slab > 0 && bin.slabs > 0);
@@ -36,20 +36,20 @@ pub fn malloc_stats(text: &str) {
 }
 
 /// MEMORY STATS: only finite figures come out.
-pub fn memory_stats(text: &str) {
+pub(crate) fn memory_stats(text: &str) {
     let stats = MemoryStats::parse(text);
     assert!(stats.pairs().all(|(_, value)| value.is_finite()));
     let _ = diagnose(&Sample { memory_stats: Some(stats), ..Sample::default() });
 }
 
 /// Configuration: no secret survives.
-pub fn config(text: &str) {
+pub(crate) fn config(text: &str) {
     let config = Config::parse(text);
     assert!(config.text("requirepass").is_none() && config.text("masterauth").is_none());
     let _ = diagnose(&Sample { config, ..Sample::default() });
 }
 
 /// Logs.
-pub fn log(text: &str) {
+pub(crate) fn log(text: &str) {
     let _ = diagnose(&Sample { log: LogFacts::parse(text), ..Sample::default() });
 }

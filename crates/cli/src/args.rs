@@ -56,6 +56,7 @@ pub(crate) struct CheckArgs {
     #[arg(
         short,
         long,
+        help_heading = "Output",
         value_enum,
         default_value = "human",
         value_name = "FORM",
@@ -63,13 +64,19 @@ pub(crate) struct CheckArgs {
     )]
     pub(crate) output: Output,
     /// Exit with 3 when a verdict is at or above this: watch, act, urgent.
-    #[arg(long, value_enum, value_name = "VERDICT", hide_possible_values = true)]
+    #[arg(
+        long,
+        help_heading = "Output",
+        value_enum,
+        value_name = "VERDICT",
+        hide_possible_values = true
+    )]
     pub(crate) fail_on: Option<FailOn>,
     /// Say everything: all findings, all evidence, the sums, each command with its cost.
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Output")]
     pub(crate) verbose: bool,
     /// Use this advisory table instead of the built-in one.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Output", value_name = "FILE")]
     pub(crate) advisories: Option<PathBuf>,
 }
 

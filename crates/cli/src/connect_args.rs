@@ -12,6 +12,7 @@ use unfrag_client::{
 /// redis-cli's connection flags.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Servers (as in redis-cli)")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that redis-cli has")]
 pub(crate) struct ConnectArgs {
     /// host:port, a socket's path, redis://, rediss://, valkey://, unix://, redis+sentinel://NAME@HOST; several at will.
     #[arg(value_name = "TARGET")]
@@ -37,7 +38,7 @@ pub(crate) struct ConnectArgs {
     /// Read the password from a file; its last line end is dropped.
     #[arg(long, value_name = "FILE", conflicts_with = "password")]
     pub(crate) pass_file: Option<PathBuf>,
-    /// Server URI: redis[s]://[user[:password]@]host[:port][/db].
+    /// Server URI, as a target: `redis://user:password@host:port/db`, `rediss://` with TLS.
     #[arg(short = 'u', value_name = "URI")]
     pub(crate) uri: Option<String>,
     /// Database number.

@@ -1,6 +1,9 @@
 //! Exit codes: part of the interface, documented in the README.
 
-use unfrag_client::{ClientError, files::FileError};
+use unfrag_client::fleet::FleetError;
+use unfrag_client::secret_source::SecretError;
+use unfrag_client::{ClientError, TargetError, files::FileError};
+use unfrag_diagnose::AdvisoryError;
 
 /// What the shell gets. The numbers are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +33,13 @@ pub(crate) struct UsageError {
 /// The code for an error, by what is at its root.
 pub(crate) fn of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
-        if cause.is::<FileError>() {
+        if cause.is::<FileError>() || cause.is::<FleetError>() || cause.is::<AdvisoryError>() {
             return Exit::Unreadable;
         }
         if cause.is::<ClientError>() {
             return Exit::Unreachable;
         }
-        if cause.is::<UsageError>() || cause.is::<unfrag_diagnose::AdvisoryError>() {
+        if cause.is::<UsageError>() || cause.is::<TargetError>() || cause.is::<SecretError>() {
             return Exit::Usage;
         }
     }

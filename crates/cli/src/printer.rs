@@ -26,6 +26,7 @@ pub(crate) struct Printer {
     color: ColorChoice,
 }
 
+#[expect(clippy::unused_self, reason = "who writes must have been handed the printer")]
 impl Printer {
     pub(crate) fn new(color: ColorChoice) -> Self {
         Self { color }

@@ -1,6 +1,8 @@
 //! Every workload on every real server: the cause is right, and the restart floor that is predicted is the
 //! one a real restart reaches.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
 use unfrag_client::{Address, ConnectOptions, SampleOptions, connect, sample};
 use unfrag_diagnose::diagnose;
 use unfrag_model::{Cause, Report, Sample};

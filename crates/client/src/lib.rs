@@ -1,7 +1,7 @@
 //! The only crate of unfrag that talks to servers.
 //!
-//! A [`Target`] names one, [`ConnectOptions`] say as whom and how patiently, [`connect`] makes a [`Connection`], and
-//! [`sample`] reads everything the rules need into an [`unfrag_model::Sample`]. A server that cannot be read is a
+//! A [`Target`] names one, [`ConnectOptions`] say as whom and how patiently, [`connect()`] makes a [`Connection`], and
+//! [`sample()`] reads everything the rules need into an [`unfrag_model::Sample`]. A server that cannot be read is a
 //! [`ClientError`]; a reading that cannot be had is an entry in [`unfrag_model::Sample::unread`], and the sample goes on.
 //!
 //! It judges nothing: what the figures mean is for `unfrag-diagnose`.

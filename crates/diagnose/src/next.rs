@@ -44,7 +44,7 @@ pub(crate) fn restart(f: &Figures<'_>, finding: Finding) -> Finding {
             .to_owned()
     } else {
         format!(
-            "{} SHUTDOWN SAVE, then start it again: the only restart that loses no write (BGSAVE and then a restart does)",
+            "{} SHUTDOWN SAVE   (then start it again: this loses no write; a restart after BGSAVE does)",
             f.cli()
         )
     };

@@ -63,7 +63,11 @@ pub struct Page {
 
 /// The pages of all rules, in the registry's order.
 pub fn pages() -> Vec<Page> {
-    ALL.iter().map(|rule| Page { id: rule.id, text: page_text(rule.source) }).collect()
+    let advisory = Page { id: "advisory", text: include_str!("advisory.md").to_owned() };
+    ALL.iter()
+        .map(|rule| Page { id: rule.id, text: page_text(rule.source) })
+        .chain([advisory])
+        .collect()
 }
 
 /// The `//!` head of a source file, without its marks.

@@ -1,5 +1,7 @@
 //! The fuzz bodies on their corpora, on every prefix of them, and on mutations of them.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
+
 #[path = "../../../fuzz/bodies/text.rs"]
 mod text;
 

@@ -1,5 +1,7 @@
 //! The servers come up, fragment, restart without loss, and go away.
 
+#![expect(clippy::print_stdout, reason = "tests")]
+
 use unfrag_testbed::workload::Workload;
 use unfrag_testbed::{Kind, Options, Server, deployment, measure, require};
 

@@ -26,7 +26,7 @@ fn advisories(args: &CheckArgs) -> anyhow::Result<Advisories> {
     let text = std::fs::read_to_string(path).map_err(|source| crate::exit::UsageError {
         message: format!("cannot read the advisories `{}`: {source}", path.display()),
     })?;
-    Ok(Advisories::parse(&text).with_context(|| format!("`{}`", path.display()))?)
+    Advisories::parse(&text).with_context(|| format!("`{}`", path.display()))
 }
 
 fn from_files(args: &CheckArgs, advisories: &Advisories) -> anyhow::Result<Run> {
@@ -95,9 +95,9 @@ fn show(run: &Run, args: &CheckArgs, printer: &Printer) -> anyhow::Result<()> {
             );
             // What was asked for is data; that nothing could be read is talk.
             if any_read(run) {
-                printer.data(&text)
+                printer.data(&text);
             } else {
-                printer.talk(&format!("error: {}", text.trim_end()))
+                printer.talk(&format!("error: {}", text.trim_end()));
             }
         }
     }

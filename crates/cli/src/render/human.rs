@@ -32,11 +32,11 @@ pub(crate) fn render(run: &Run, options: Options) -> String {
                     && report.verdict == Verdict::Healthy
                     && !options.verbose => {}
             Outcome::Diagnosed { report, commands } => {
-                blocks.push(server(report, commands, options))
+                blocks.push(server(report, commands, options));
             }
             Outcome::Failed { .. } if diagnosed > 0 => {}
             Outcome::Failed { target, error, hint } => {
-                blocks.push(failed(target, error, hint, options))
+                blocks.push(failed(target, error, hint, options));
             }
         }
     }
@@ -47,7 +47,20 @@ pub(crate) fn render(run: &Run, options: Options) -> String {
             2,
         ));
     }
-    blocks.join("\n\n") + "\n"
+    let text = blocks.join("\n\n") + "\n";
+    if options.paint.unicode { text } else { ascii(&text) }
+}
+
+/// The same for a terminal without Unicode.
+fn ascii(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '·' => "|".to_owned(),
+            '…' => "...".to_owned(),
+            c if c.is_ascii() => c.to_string(),
+            _ => "?".to_owned(),
+        })
+        .collect()
 }
 
 /// One line a node, worst first.
@@ -124,7 +137,7 @@ fn failed(target: &str, error: &str, hint: &str, options: Options) -> String {
 fn server(report: &Report, commands: &[CommandCost], options: Options) -> String {
     let paint = options.paint;
     let mut lines =
-        vec![headline(report, paint), paint.dim(&identity(report, paint.width)), String::new()];
+        vec![headline(report, paint), paint.dim(&identity(report, paint)), String::new()];
     lines.extend(ladder::render(&report.layers, paint));
     let shown = shown_findings(report, options);
     for finding in &shown {
@@ -166,7 +179,7 @@ fn capitalised(text: &str) -> String {
     }
 }
 
-fn identity(report: &Report, width: usize) -> String {
+fn identity(report: &Report, paint: Paint) -> String {
     let server = &report.server;
     let engine = match server.version {
         Some(version) => format!("{} {version}", server.flavor),
@@ -181,7 +194,7 @@ fn identity(report: &Report, width: usize) -> String {
         server.keys.map(|k| format!("{} keys", grouped(k))),
         server.uptime_s.map(|s| format!("up {}", duration(s))),
     ];
-    wrap(&parts.into_iter().flatten().collect::<Vec<_>>().join(" · "), width, 0)
+    wrap(&parts.into_iter().flatten().collect::<Vec<_>>().join(" · "), paint.width, 0)
 }
 
 /// `1234567` as `1,234,567`.
@@ -208,7 +221,7 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-fn shown_findings<'a>(report: &'a Report, options: Options) -> Vec<&'a Finding> {
+fn shown_findings(report: &Report, options: Options) -> Vec<&Finding> {
     let matters = |f: &&Finding| f.severity > Severity::Info || f.cause == report.primary_cause;
     if options.verbose {
         return report.findings.iter().collect();
@@ -380,7 +393,7 @@ fn more(report: &Report, options: Options) -> Vec<String> {
     }
     if let Some(finding) = report.findings.first().filter(|_| !options.verbose) {
         hints.push(
-            paint.dim(&format!("  more: unfrag explain {} · --verbose for the sums", finding.id)),
+            paint.dim(&format!("  more: unfrag explain {} · unfrag check --verbose", finding.id)),
         );
     }
     if hints.is_empty() { hints } else { [vec![String::new()], hints].concat() }

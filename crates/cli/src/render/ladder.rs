@@ -1,6 +1,7 @@
 //! The memory ladder as bars: each level with the gap that leads to it, in bytes that add up.
 
 use super::paint::Paint;
+use super::text::wrap;
 use unfrag_model::{Layers, human, signed_human};
 
 /// Columns of the bar: what is left of 80 after names, bytes and the gap's name.
@@ -19,7 +20,7 @@ pub(crate) fn render(layers: &Layers, paint: Paint) -> Vec<String> {
         below = Some(*bytes);
     }
     lines.extend(sum(layers, &levels));
-    lines.extend(limits(layers));
+    lines.extend(limits(layers, paint));
     lines
 }
 
@@ -71,7 +72,7 @@ fn sum(layers: &Layers, levels: &[(&str, u64)]) -> Option<String> {
 }
 
 /// The limits the ladder leans against.
-fn limits(layers: &Layers) -> Option<String> {
+fn limits(layers: &Layers, paint: Paint) -> Option<String> {
     let rss = layers.rss?;
     let limit =
         layers.limit.map(|l| format!("limit {} ({} free)", human(l), human(l.saturating_sub(rss))));
@@ -84,5 +85,5 @@ fn limits(layers: &Layers) -> Option<String> {
     });
     let peak = layers.peak.map(|p| format!("peak {}", human(p)));
     let all: Vec<String> = [limit, maxmemory, peak].into_iter().flatten().collect();
-    (!all.is_empty()).then(|| format!("  {}", all.join(" · ")))
+    (!all.is_empty()).then(|| format!("  {}", wrap(&all.join(" · "), paint.width, 2)))
 }
