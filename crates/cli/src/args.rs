@@ -34,6 +34,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Is something wrong with a server's memory, what, and what would each remedy give back?
     Check(Box<CheckArgs>),
+    /// Verify a snapshot; size it for any server version.
+    Rdb(crate::rdb_args::RdbArgs),
     /// Start a disposable, really fragmented server to try this on; Ctrl-C stops it.
     Lab(LabArgs),
     /// Print a rule's page: what it detects, why it matters, what to do.

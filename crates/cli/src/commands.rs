@@ -6,3 +6,4 @@ pub(crate) mod completions;
 pub(crate) mod explain;
 pub(crate) mod lab;
 pub(crate) mod man;
+pub(crate) mod rdb;

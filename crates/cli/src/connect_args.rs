@@ -149,7 +149,8 @@ impl ConnectArgs {
         Ok(Address::Tcp(self.host.clone().unwrap_or_else(|| "127.0.0.1".to_owned()), port))
     }
 
-    fn options(&self) -> anyhow::Result<ConnectOptions> {
+    /// How to connect, whatever to.
+    pub(crate) fn options(&self) -> anyhow::Result<ConnectOptions> {
         let mut options = ConnectOptions {
             user: self.user.clone(),
             password: self.password()?,

@@ -33,6 +33,9 @@ pub(crate) struct UsageError {
 /// The code for an error, by what is at its root.
 pub(crate) fn of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
+        if cause.is::<crate::commands::rdb::Unreadable>() {
+            return Exit::Unreadable;
+        }
         if cause.is::<FileError>() || cause.is::<FleetError>() || cause.is::<AdvisoryError>() {
             return Exit::Unreadable;
         }

@@ -7,6 +7,7 @@ mod commands;
 mod connect_args;
 mod exit;
 mod printer;
+mod rdb_args;
 mod render;
 
 use args::{Cli, Command};
@@ -33,6 +34,7 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Check(args) => commands::check::run(&args, printer),
         Command::Lab(args) => commands::lab::run(&args, printer),
+        Command::Rdb(args) => commands::rdb::run(&args, printer),
         Command::Explain(args) => commands::explain::run(&args, printer),
         Command::Acl(args) => commands::acl::run(&args, printer),
         Command::Completions(args) => commands::completions::run(&args, printer),

@@ -7,6 +7,7 @@ pub(crate) mod json;
 pub(crate) mod ladder;
 pub(crate) mod markdown;
 pub(crate) mod paint;
+pub(crate) mod snapshot;
 pub(crate) mod text;
 
 use unfrag_model::sample::CommandCost;

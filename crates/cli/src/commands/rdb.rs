@@ -1,0 +1,201 @@
+//! `unfrag rdb`: verify a snapshot, size it for a server.
+
+use crate::args::Output;
+use crate::exit::{Exit, UsageError};
+use crate::printer::Printer;
+use crate::rdb_args::{AllocatorName, RdbArgs, RdbCommand, SizeArgs, VerifyArgs};
+use crate::render::snapshot;
+use anyhow::Context;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use unfrag_client::{ConnectOptions, SampleOptions, Target, Uri, connect, sample};
+use unfrag_rdb::size::{Allocator, KeySize, Server};
+use unfrag_rdb::{SizeFor, SizeReport, VerifyOptions, VerifyReport, size_file, verify_file};
+
+pub(crate) fn run(args: &RdbArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    match &args.command {
+        RdbCommand::Verify(args) => verify(args, printer),
+        RdbCommand::Size(args) => size(args, printer),
+    }
+}
+
+/// A snapshot that cannot be opened at all.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the snapshot `{path}`")]
+pub(crate) struct Unreadable {
+    path: String,
+    source: std::io::Error,
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Unreadable + '_ {
+    |source| Unreadable { path: path.display().to_string(), source }
+}
+
+fn verify(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    let mut reports: Vec<VerifyReport> = vec![];
+    for path in &args.files {
+        let bar = Progress::start(path);
+        let step = |done: u64, all: Option<u64>| bar.step(done, all);
+        let options = VerifyOptions { progress: Some(&step), ..VerifyOptions::default() };
+        let report = verify_file(path, &options).map_err(unreadable(path))?;
+        bar.end();
+        reports.push(report);
+    }
+    let sound = reports.iter().all(|r| r.ok);
+    match (args.output, reports.as_slice()) {
+        (Output::Json, [report]) => printer.data(&(serde_json::to_string_pretty(report)? + "\n")),
+        (Output::Json, many) => printer.data(&(serde_json::to_string_pretty(many)? + "\n")),
+        (_, many) => printer.data(&snapshot::verified(many, printer.paint())),
+    }
+    Ok(if sound { Exit::Fine } else { Exit::Unreadable })
+}
+
+/// A bar on a terminal's stderr, for files that take over a second.
+struct Progress(indicatif::ProgressBar);
+
+impl Progress {
+    fn start(path: &Path) -> Self {
+        // indicatif draws nothing where stderr is no terminal.
+        let bar = indicatif::ProgressBar::new(0);
+        let style = indicatif::ProgressStyle::with_template(
+            "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        );
+        if let Ok(style) = style {
+            bar.set_style(style.progress_chars("#> "));
+        }
+        bar.set_message(path.display().to_string());
+        Self(bar)
+    }
+
+    fn step(&self, done: u64, all: Option<u64>) {
+        if self.0.elapsed() > Duration::from_secs(1) {
+            self.0.set_length(all.unwrap_or(done));
+            self.0.set_position(done);
+        }
+    }
+
+    fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn size(args: &SizeArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    if args.output == Output::Markdown {
+        return Err(UsageError { message: "rdb size prints human or json".to_owned() }.into());
+    }
+    let size_for = size_for(args)?;
+    let mut top = Top::new(args.top);
+    let report =
+        size_file(&args.file, &size_for, |key| top.offer(key)).map_err(unreadable(&args.file))?;
+    let biggest = top.sorted();
+    match args.output {
+        Output::Json => printer.data(
+            &(serde_json::to_string_pretty(&SizeDocument { report: &report, biggest: &biggest })?
+                + "\n"),
+        ),
+        _ => printer.data(&snapshot::sized(&report, &biggest, printer.paint())),
+    }
+    Ok(if report.problem.is_some() { Exit::Unreadable } else { Exit::Fine })
+}
+
+#[derive(serde::Serialize)]
+struct SizeDocument<'a> {
+    #[serde(flatten)]
+    report: &'a SizeReport,
+    biggest: &'a [Big],
+}
+
+fn size_for(args: &SizeArgs) -> anyhow::Result<SizeFor> {
+    let mut size_for = match (&args.like, &args.server) {
+        (Some(target), _) => like(target, args)?,
+        (None, Some(name)) => {
+            SizeFor::new(name.parse::<Server>().map_err(|e| UsageError { message: e.to_string() })?)
+        }
+        (None, None) => SizeFor::new(Server::Redis82),
+    };
+    if let Some(name) = args.allocator {
+        size_for.allocator = match name {
+            AllocatorName::Jemalloc8 => Allocator::Jemalloc8,
+            AllocatorName::Jemalloc16 => Allocator::Jemalloc16,
+            AllocatorName::Libc => Allocator::Libc,
+        };
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    size_for.now_ms = now.and_then(|n| i64::try_from(n.as_millis()).ok());
+    Ok(size_for)
+}
+
+/// Asks a live server what it is.
+fn like(target: &str, args: &SizeArgs) -> anyhow::Result<SizeFor> {
+    let uri: Uri = target.parse()?;
+    let options: ConnectOptions = args.connect.options()?.with_uri(&uri);
+    let Target::Server(address) = uri.target else {
+        return Err(UsageError {
+            message: "--like takes one server, not a Sentinel name".to_owned(),
+        }
+        .into());
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    let sample = runtime.block_on(async {
+        let mut connection = connect(&address, &options).await?;
+        sample(&mut connection, &SampleOptions::default()).await
+    })?;
+    SizeFor::like(&sample).ok_or_else(|| {
+        let message = format!(
+            "the structures of {} are not known; name a server with --for",
+            sample.info.engine()
+        );
+        UsageError { message }.into()
+    })
+}
+
+/// A large key, for reports.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub(crate) struct Big {
+    pub(crate) bytes: u64,
+    pub(crate) key: String,
+    pub(crate) db: u64,
+    #[serde(rename = "type")]
+    pub(crate) data_type: &'static str,
+    pub(crate) encoding: &'static str,
+    pub(crate) elements: u64,
+}
+
+/// The largest few of many, in memory for the few.
+struct Top {
+    heap: BinaryHeap<Reverse<Big>>,
+    keep: usize,
+}
+
+impl Top {
+    fn new(keep: usize) -> Self {
+        Self { heap: BinaryHeap::new(), keep }
+    }
+
+    fn offer(&mut self, key: &KeySize<'_>) {
+        let least = self.heap.peek().map_or(0, |Reverse(big)| big.bytes);
+        if self.heap.len() >= self.keep && key.bytes <= least {
+            return;
+        }
+        self.heap.push(Reverse(Big {
+            bytes: key.bytes,
+            key: unfrag_rdb::problem::key_text(key.key.name),
+            db: key.key.db.unwrap_or(0),
+            data_type: key.key.kind.data_type().name(),
+            encoding: key.encoding,
+            elements: key.elements,
+        }));
+        if self.heap.len() > self.keep {
+            self.heap.pop();
+        }
+    }
+
+    fn sorted(self) -> Vec<Big> {
+        self.heap.into_sorted_vec().into_iter().map(|Reverse(big)| big).collect()
+    }
+}

@@ -1,0 +1,258 @@
+//! What structures cost in a server: strings, tables, skiplists, radix trees. Read [`Cost`] first.
+//!
+//! Each function names the structure and gives the bytes that the allocator takes for it. Sources are the servers'
+//! own headers, by release; numbers were checked against growth of `used_memory` after loading.
+
+use unfrag_model::size_class::Allocator;
+
+use super::server::{Server, SizeFor};
+use crate::value::stream::Id;
+
+/// Prices of one server.
+#[derive(Debug, Clone)]
+pub(super) struct Cost {
+    pub(super) server: Server,
+    allocator: Allocator,
+    /// Expected bytes of a skiplist node's levels are the same for every member of a given base: kept per base class.
+    plain_node: u64,
+}
+
+/// Levels of a skiplist: each next one with probability 1/4, up to 32; beyond ten the rest weighs nothing.
+const LEVELS: u64 = 10;
+/// Fixed-point unit for expected sizes.
+pub(super) const MILLI: u64 = 1000;
+
+impl Cost {
+    pub(super) fn new(size_for: &SizeFor) -> Self {
+        let mut cost =
+            Self { server: size_for.server, allocator: size_for.allocator, plain_node: 0 };
+        cost.plain_node = cost.expected_levels(24);
+        cost
+    }
+
+    /// Bytes taken by a request of `bytes`.
+    #[inline]
+    pub(super) fn block(&self, bytes: u64) -> u64 {
+        self.allocator.usable(bytes)
+    }
+
+    /// Request for a string of `length` with its header and terminator.
+    #[inline]
+    pub(super) fn string_request(&self, length: u64) -> u64 {
+        let is_new = self.server.is_redis_from(Server::Redis82) || self.server.has_hashtable();
+        // Newer servers keep a few lengths of each header for themselves.
+        let (small, medium) = if is_new { (252, 65_530) } else { (255, 65_535) };
+        let header = match length {
+            // An empty string is made to be appended to.
+            0 => 3,
+            1..=31 => 1,
+            length if length <= small => 3,
+            length if length <= medium => 5,
+            length if length < 1 << 32 => 9,
+            _ => 17,
+        };
+        header + length + 1
+    }
+
+    /// A string of its own.
+    #[inline]
+    pub(super) fn string(&self, length: u64) -> u64 {
+        self.block(self.string_request(length))
+    }
+
+    /// A table of `n` entries, entries not counted: pointers to the next power of two.
+    pub(super) fn dict_table(&self, n: u64) -> u64 {
+        if n == 0 { 0 } else { self.block(8 * n.next_power_of_two().max(4)) }
+    }
+
+    /// The structure in front of a table.
+    pub(super) fn dict_header(&self) -> u64 {
+        self.block(match self.server {
+            Server::Redis62 => 96,
+            server if server.is_redis_from(Server::Redis84) => 64,
+            _ => 56,
+        })
+    }
+
+    /// Entries of a table without values: one that is last in its chain is the pointer itself.
+    pub(super) fn chained(&self, n: u64) -> u64 {
+        if n == 0 {
+            return 0;
+        }
+        let buckets = n.next_power_of_two().max(4) as f64;
+        let elements = n as f64;
+        rounded((elements - buckets * (1.0 - (-elements / buckets).exp())) * self.block(16) as f64)
+    }
+
+    /// A hash table of Valkey from 8.1 with `n` entries, entries not counted; `meta` bytes of metadata.
+    pub(super) fn hashtable(&self, n: u64, meta: u64) -> u64 {
+        self.block(HASHTABLE_HEADER + meta) + self.buckets(n)
+    }
+
+    /// The same without its header: a database's exists before anything is loaded.
+    pub(super) fn buckets(&self, n: u64) -> u64 {
+        if n == 0 {
+            return 0;
+        }
+        let buckets = (n * 5).div_ceil(32).next_power_of_two();
+        let children = child_buckets(n as f64 / buckets as f64) * buckets as f64;
+        self.block(buckets * 64) + rounded(children * self.block(64) as f64)
+    }
+
+    /// Expected thousandths of bytes of a skiplist node of `base` bytes and its levels.
+    fn expected_levels(&self, base: u64) -> u64 {
+        let mut chance = 0.75;
+        let mut sum = 0.0;
+        for level in 1..=LEVELS {
+            sum += chance * self.block(base + 16 * level) as f64;
+            chance *= 0.25;
+        }
+        rounded(sum * MILLI as f64)
+    }
+
+    /// Expected thousandths of bytes of one member of a skiplist, string and table entry included.
+    pub(super) fn skiplist_member(&self, length: u64) -> u64 {
+        match self.server {
+            server if server.is_redis_from(Server::Redis86) => {
+                self.expected_levels(16 + self.string_request(length))
+            }
+            Server::Valkey91 => self.expected_levels(16 + self.string_request(length)),
+            Server::Valkey81 | Server::Valkey90 => self.plain_node + self.string(length) * MILLI,
+            _ => self.plain_node + (self.string(length) + self.block(24)) * MILLI,
+        }
+    }
+
+    /// A skiplist's own structures and table, for `n` members.
+    pub(super) fn skiplist(&self, n: u64) -> u64 {
+        let head = 24 + 32 * 16;
+        match self.server {
+            server if server.is_redis_from(Server::Redis86) => {
+                self.block(16) + self.block(40) + self.block(528) + self.dict(n) + self.chained(n)
+            }
+            server if server.is_redis_from(Server::Redis84) => {
+                self.block(16) + self.block(40) + self.block(head) + self.dict(n)
+            }
+            // The head is part of the list itself.
+            Server::Valkey91 => self.block(16) + self.block(32 + 512) + self.hashtable(n, 0),
+            Server::Valkey81 | Server::Valkey90 => {
+                self.block(16) + self.block(32) + self.block(head) + self.hashtable(n, 0)
+            }
+            _ => self.block(16) + self.block(32) + self.block(head) + self.dict(n),
+        }
+    }
+
+    /// Header and table of a dict of `n` entries.
+    pub(super) fn dict(&self, n: u64) -> u64 {
+        self.dict_header() + self.dict_table(n)
+    }
+
+    /// A radix tree's own structure.
+    pub(super) fn rax_header(&self) -> u64 {
+        let is_counted = self.server.is_redis_from(Server::Redis84) || self.server.has_hashtable();
+        self.block(if is_counted { 32 } else { 24 })
+    }
+
+    /// A node of `characters` with `children`, and a value or not.
+    fn rax_node(&self, characters: u64, children: u64, has_value: bool) -> u64 {
+        let padding = (8 - ((characters + 4) % 8)) % 8;
+        self.block(4 + characters + padding + 8 * children + if has_value { 8 } else { 0 })
+    }
+
+    /// A radix tree of one name: its characters in one node, its value in the next.
+    pub(super) fn rax_of_name(&self, length: u64) -> u64 {
+        self.rax_node(length, 1, false) + self.rax_node(0, 0, true)
+    }
+
+    /// A radix tree of stream ids in ascending order, with its structure.
+    pub(super) fn rax_of_ids(&self, ids: &[Id]) -> u64 {
+        if ids.is_empty() {
+            return self.rax_header() + self.rax_node(0, 0, false);
+        }
+        let keys: Vec<[u8; 16]> = ids.iter().map(|id| id.to_bytes()).collect();
+        self.rax_header() + self.rax_below(&keys, 0)
+    }
+
+    /// Nodes for `keys`, which agree up to `depth`. Recursion is as deep as a key is long.
+    fn rax_below(&self, keys: &[[u8; 16]], depth: usize) -> u64 {
+        let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return 0 };
+        let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count().max(depth);
+        let run = (shared - depth) as u64;
+        let above = if run > 0 { self.rax_node(run, 1, false) } else { 0 };
+        if shared >= 16 {
+            return above + self.rax_node(0, 0, true);
+        }
+        let mut below = 0;
+        let mut branches = 0;
+        for branch in keys.chunk_by(|a, b| a.get(shared) == b.get(shared)) {
+            branches += 1;
+            below += self.rax_below(branch, shared + 1);
+        }
+        above + self.rax_node(branches, branches, false) + below
+    }
+}
+
+/// Header of a Valkey hash table.
+const HASHTABLE_HEADER: u64 = 72;
+/// Entries in a bucket; one slot links to a child bucket where there are more.
+const BUCKET_ENTRIES: u64 = 7;
+
+/// Child buckets expected per bucket at `load` entries per bucket: a chain of them holds what is beyond seven.
+fn child_buckets(load: f64) -> f64 {
+    let mut chance = (-load).exp();
+    let mut sum = 0.0;
+    for entries in 1..=60_u64 {
+        chance *= load / entries as f64;
+        if entries > BUCKET_ENTRIES {
+            // The last entry of a full bucket moves down when a child is added.
+            sum += chance * (entries - BUCKET_ENTRIES).div_ceil(BUCKET_ENTRIES - 1) as f64;
+        }
+    }
+    sum
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "expected byte counts are positive and far below 2^53"
+)]
+fn rounded(bytes: f64) -> u64 {
+    bytes.max(0.0).round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cost(server: Server) -> Cost {
+        Cost::new(&SizeFor::new(server))
+    }
+
+    #[test]
+    fn strings_have_the_headers_of_their_release() {
+        let (old, new) = (cost(Server::Redis70), cost(Server::Redis82));
+        assert_eq!(old.string_request(0), 4);
+        assert_eq!(old.string_request(31), 33);
+        assert_eq!(old.string_request(32), 36);
+        assert_eq!(old.string_request(255), 259);
+        assert_eq!(new.string_request(253), 259);
+    }
+
+    #[test]
+    fn tables_are_powers_of_two() {
+        let cost = cost(Server::Redis70);
+        assert_eq!(cost.dict_table(1), 32);
+        assert_eq!(cost.dict_table(5), 64);
+        assert_eq!(cost.dict_table(1024), 8192);
+        assert_eq!(cost.dict_table(0), 0);
+    }
+
+    #[test]
+    fn a_tree_of_one_id_is_one_run_and_a_leaf() {
+        let cost = cost(Server::Redis70);
+        let one = [Id { ms: 1, sequence: 0 }];
+        // 24 for the tree, 4 + 16 + 4 padding + 8 for the run, 16 for the leaf.
+        assert_eq!(cost.rax_of_ids(&one), 24 + 32 + 16);
+        let two = [Id { ms: 1, sequence: 0 }, Id { ms: 1, sequence: 1 }];
+        assert_eq!(cost.rax_of_ids(&two), 24 + (4 + 15 + 5 + 8) + 24 + 2 * 16);
+    }
+}

@@ -1,0 +1,92 @@
+//! What a key costs beside its value, and what the tables of a database cost. Read [`key`] first.
+
+use super::cost::Cost;
+use super::server::{Server, SizeFor};
+use super::value::{Sized, StringForm};
+
+/// Longest string that shares an allocation with its object in servers whose objects carry no key.
+const EMBEDDED_MAX: u64 = 44;
+/// Integers below this are made once and shared, where the server can.
+const SHARED_INTEGERS: i64 = 10_000;
+/// Keys from this length on get room for an expiry before they have one.
+const LONG_KEY: u64 = 128;
+
+/// A key with its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Whole {
+    pub(super) bytes: u64,
+    pub(super) encoding: &'static str,
+}
+
+/// Bytes of a key of `name` bytes with its value, tables not counted.
+pub(super) fn key(
+    size_for: &SizeFor,
+    cost: &Cost,
+    name: u64,
+    expires: bool,
+    value: Sized,
+) -> Whole {
+    if cost.server.has_kvobj() || cost.server.has_hashtable() {
+        return object_with_key(cost, name, expires, value);
+    }
+    let entry = if cost.server == Server::Valkey80 {
+        cost.block(17 + cost.string_request(name))
+    } else {
+        cost.block(24) + cost.string(name)
+    };
+    let expiry = if expires { cost.block(24) } else { 0 };
+    let (object, encoding) = object(size_for, cost, value);
+    Whole { bytes: entry + expiry + object + value.bytes, encoding }
+}
+
+/// An object that stands by itself.
+fn object(size_for: &SizeFor, cost: &Cost, value: Sized) -> (u64, &'static str) {
+    match value.string {
+        None => (cost.block(16), value.encoding),
+        Some(StringForm::Int(number)) => {
+            let is_shared = (0..SHARED_INTEGERS).contains(&number) && !size_for.has_eviction_clock;
+            (if is_shared { 0 } else { cost.block(16) }, "int")
+        }
+        Some(StringForm::Text(length)) if length <= EMBEDDED_MAX => {
+            (cost.block(16 + 3 + length + 1), "embstr")
+        }
+        Some(StringForm::Text(length)) => (cost.block(16) + cost.string(length), "raw"),
+    }
+}
+
+/// An object that carries its key, and a short string too.
+fn object_with_key(cost: &Cost, name: u64, expires: bool, value: Sized) -> Whole {
+    let expiry = if expires || name >= LONG_KEY { 8 } else { 0 };
+    let header = 16 + expiry + 1 + cost.string_request(name);
+    match value.string {
+        None => Whole { bytes: cost.block(header) + value.bytes, encoding: value.encoding },
+        Some(StringForm::Int(_)) => Whole { bytes: cost.block(header), encoding: "int" },
+        Some(StringForm::Text(length)) => match embedded(cost, name, expires, length, header) {
+            Some(request) => Whole { bytes: cost.block(request), encoding: "embstr" },
+            None => Whole { bytes: cost.block(header) + cost.string(length), encoding: "raw" },
+        },
+    }
+}
+
+/// The request that holds object, key and string of `length`, if the server would make one.
+fn embedded(cost: &Cost, name: u64, expires: bool, length: u64, header: u64) -> Option<u64> {
+    let whole = header + length + 4;
+    let ttl = if expires { 8 } else { 0 };
+    let fits = match cost.server {
+        // The pointer to the value is left out as well.
+        Server::Valkey91 => return (whole - 8 <= 128).then_some(whole - 8),
+        Server::Redis86 => 16 + name + 3 + 4 + length <= 64,
+        _ => 16 + name + 3 + ttl + 4 + length <= 64,
+    };
+    (fits && length <= EMBEDDED_MAX).then_some(whole)
+}
+
+/// Tables of a database of `keys`, of which `expires` expire.
+pub(super) fn tables(cost: &Cost, keys: u64, expires: u64) -> u64 {
+    if cost.server.has_hashtable() {
+        return cost.buckets(keys) + cost.buckets(expires);
+    }
+    let chained =
+        if cost.server.has_kvobj() { cost.chained(keys) + cost.chained(expires) } else { 0 };
+    cost.dict_table(keys) + cost.dict_table(expires) + chained
+}

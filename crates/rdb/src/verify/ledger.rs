@@ -1,0 +1,147 @@
+//! Accounts across keys: announced counts against found ones, slots, repeated keys. Read [`Ledger`] first.
+
+use super::keys::{Keys, Repeated};
+use crate::problem::{Flaw, FlawKind};
+use crate::reader::{Item, Key};
+use crate::slot;
+
+/// A count announced at an offset, and what has been found since.
+#[derive(Debug, Clone, Copy)]
+struct Section {
+    offset: u64,
+    stated_keys: u64,
+    stated_expires: u64,
+    slot: u64,
+    keys: u64,
+    expires: u64,
+}
+
+/// Totals of a snapshot and the sections open at this point.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) keys: u64,
+    pub(super) expires: u64,
+    seen: Keys,
+    db: Option<Section>,
+    slot: Option<Section>,
+}
+
+impl Ledger {
+    /// Accounts that remember keys in `seen`.
+    pub(super) fn new(seen: Keys) -> Self {
+        Self { keys: 0, expires: 0, seen, db: None, slot: None }
+    }
+
+    /// What is known of repeated keys now that all were seen.
+    pub(super) fn into_repeated(self) -> Repeated {
+        self.seen.into_repeated()
+    }
+
+    /// Whether repeated keys would have been missed.
+    pub(super) fn has_forgotten(&self) -> bool {
+        self.seen.is_full()
+    }
+
+    /// Accounts for a key; damage goes to `flaw`.
+    #[inline]
+    pub(super) fn key(&mut self, key: &Key<'_>, flaw: &mut impl FnMut(Flaw)) {
+        let expires = u64::from(key.expires_ms.is_some());
+        self.keys += 1;
+        self.expires += expires;
+        if let Some(section) = &mut self.db {
+            section.keys += 1;
+            section.expires += expires;
+        }
+        if let Some(section) = &mut self.slot {
+            section.keys += 1;
+            section.expires += expires;
+            let actual = slot::of(key.name);
+            if actual != section.slot {
+                flaw(Flaw::new(key.offset, FlawKind::WrongSlot(section.slot, actual)));
+            }
+        }
+        if self.seen.is_repeated(key.db.unwrap_or_default(), key.name) {
+            flaw(Flaw::new(key.offset, FlawKind::DuplicateKey));
+        }
+    }
+
+    /// Accounts for anything but a key, which starts at `offset`.
+    pub(super) fn item(&mut self, item: &Item<'_>, offset: u64, flaw: &mut impl FnMut(Flaw)) {
+        match *item {
+            Item::SelectDb(_) | Item::End(_) => {
+                self.close_slot(flaw);
+                self.close_db(flaw);
+            }
+            Item::ResizeDb { keys, expires } => {
+                self.close_db(flaw);
+                self.seen.expect(keys);
+                self.db = Some(section(offset, keys, expires, 0));
+            }
+            Item::SlotInfo { slot, keys, expires } => {
+                self.close_slot(flaw);
+                self.slot = Some(section(offset, keys, expires, slot));
+            }
+            // Valkey 8 writes slot records as AUX; a malformed one stops its loader.
+            Item::Aux { name: b"slot-info", value } => {
+                self.close_slot(flaw);
+                match slot_info(value) {
+                    Some([slot, keys, expires]) => {
+                        self.slot = Some(section(offset, keys, expires, slot));
+                    }
+                    None => flaw(Flaw::new(offset, FlawKind::BadSlot)),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn close_db(&mut self, flaw: &mut impl FnMut(Flaw)) {
+        let Some(found) = self.db.take() else { return };
+        if found.keys != found.stated_keys {
+            let kind = FlawKind::ResizedbKeys(found.stated_keys, found.keys);
+            flaw(Flaw::new(found.offset, kind));
+        }
+        if found.expires != found.stated_expires {
+            let kind = FlawKind::ResizedbExpires(found.stated_expires, found.expires);
+            flaw(Flaw::new(found.offset, kind));
+        }
+    }
+
+    fn close_slot(&mut self, flaw: &mut impl FnMut(Flaw)) {
+        let Some(found) = self.slot.take() else { return };
+        if found.keys != found.stated_keys {
+            let kind = FlawKind::SlotKeys(found.stated_keys, found.keys);
+            flaw(Flaw::new(found.offset, kind));
+        }
+        if found.expires != found.stated_expires {
+            let kind = FlawKind::SlotExpires(found.stated_expires, found.expires);
+            flaw(Flaw::new(found.offset, kind));
+        }
+    }
+}
+
+fn section(offset: u64, stated_keys: u64, stated_expires: u64, slot: u64) -> Section {
+    Section { offset, stated_keys, stated_expires, slot, keys: 0, expires: 0 }
+}
+
+/// `slot,keys,expires`.
+fn slot_info(value: &[u8]) -> Option<[u64; 3]> {
+    let mut numbers = std::str::from_utf8(value).ok()?.split(',').map(str::parse::<u64>);
+    let mut next = || numbers.next()?.ok();
+    let parsed = [next()?, next()?, next()?];
+    (numbers.next().is_none() && parsed.first().is_some_and(|&slot| slot < 16_384))
+        .then_some(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slot_records_are_three_numbers() {
+        assert_eq!(slot_info(b"5,2,1"), Some([5, 2, 1]));
+        assert_eq!(slot_info(b"16384,2,1"), None);
+        assert_eq!(slot_info(b"5,2"), None);
+        assert_eq!(slot_info(b"5,2,1,0"), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! Depth: a piece of a mapped file, its values decoded and its checksum summed. Read [`check`] first.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use super::value::ValueCheck;
+use crate::crc;
+use crate::format::{HEADER_BYTES, Header};
+use crate::input::{Slice, index};
+use crate::problem::Problem;
+use crate::reader::{Item, Reader};
+
+/// A piece of the file that starts before an item and ends after one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segment {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) db: Option<u64>,
+    /// Whether any value in it needs decoding; if not, only the checksum is summed.
+    pub(super) has_depth: bool,
+}
+
+/// What a segment gave.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) start: u64,
+    pub(super) bytes: u64,
+    pub(super) crc: u64,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Problems kept per segment of a mebibyte or so.
+const PROBLEMS_MAX: usize = 10_000;
+
+/// Checks one segment of `snapshot`, whose first byte has offset `base`.
+pub(super) fn check(
+    snapshot: &[u8],
+    base: u64,
+    header: Header,
+    segment: Segment,
+    check: &mut ValueCheck,
+) -> Checked {
+    let from = index(segment.start.saturating_sub(base));
+    let to = index(segment.end.saturating_sub(base));
+    let bytes = snapshot.get(from..to).unwrap_or_default();
+    let mut problems = Vec::new();
+    if segment.has_depth {
+        values(bytes, base, header, segment, check, &mut problems);
+    }
+    Checked { start: segment.start, bytes: bytes.len() as u64, crc: crc::of(bytes), problems }
+}
+
+fn values(
+    bytes: &[u8],
+    base: u64,
+    header: Header,
+    segment: Segment,
+    check: &mut ValueCheck,
+    problems: &mut Vec<Problem>,
+) {
+    let mut name = Vec::new();
+    let is_first = segment.start == base;
+    let magic_bytes = if is_first { HEADER_BYTES } else { 0 };
+    let items = Slice::new(
+        bytes.get(magic_bytes..).unwrap_or_default(),
+        segment.start + magic_bytes as u64,
+    );
+    let mut reader = Reader::resume(items, header, segment.db);
+    // The outline has walked here already and told of layout that breaks: stop where it did.
+    while let Ok(Some(item)) = reader.next_item() {
+        let Item::Key(key) = item else { continue };
+        check.begin(key.type_offset);
+        let db = key.db;
+        name.clear();
+        name.extend_from_slice(key.name);
+        let walked = reader.value(check);
+        if !check.flaws.is_empty() && problems.len() < PROBLEMS_MAX {
+            problems.extend(check.flaws.iter().map(|&flaw| Problem::new(flaw, db, Some(&name))));
+        }
+        if walked.is_err() {
+            return;
+        }
+    }
+}
+
+/// Work waiting, shared by all cores. The outline takes from it too when it is far ahead, so that it neither idles
+/// nor runs so far ahead that its pages have left the cache.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Segment>,
+    is_closed: bool,
+}
+
+/// Segments that may wait: a mebibyte each, they stay in the page cache.
+const WAITING_MAX: usize = 32;
+
+impl Queue {
+    /// Adds a segment; the oldest comes back where too many wait, for the caller to check.
+    pub(super) fn add(&self, segment: Segment) -> Option<Segment> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting.push_back(segment);
+        self.arrived.notify_one();
+        if state.waiting.len() > WAITING_MAX { state.waiting.pop_front() } else { None }
+    }
+
+    /// No more will be added.
+    pub(super) fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// The next segment; waits for one until the queue is closed.
+    pub(super) fn next(&self) -> Option<Segment> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(segment) = state.waiting.pop_front() {
+                return Some(segment);
+            }
+            if state.is_closed {
+                return None;
+            }
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
