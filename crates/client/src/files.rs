@@ -18,6 +18,9 @@ use unfrag_model::{Config, Info, MallocStats, MemoryStats, Sample, paste};
 /// servers pasted together; the text is held once, decoded, while it is parsed.
 pub const MAX_INPUT_BYTES: u64 = 16 << 20;
 
+/// Servers in one input: what [`MAX_INPUT_BYTES`] holds of real ones.
+pub const MAX_SERVERS: usize = 1000;
+
 /// Where the texts are. `-` is standard input, which only one of them can be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
@@ -71,6 +74,14 @@ pub enum FileError {
         name: String,
         /// What was looked for.
         wanted: &'static str,
+    },
+    /// More servers than one report can be about.
+    #[error("{name} holds the INFO of {servers} servers; {MAX_SERVERS} at a time are read")]
+    TooManyServers {
+        /// The input.
+        name: String,
+        /// How many were found.
+        servers: usize,
     },
     /// A folder without any of the files.
     #[error("the folder {name} holds none of info.txt, malloc-stats.txt, memory-stats.txt")]
@@ -193,8 +204,17 @@ pub struct Texts {
 /// Samples from texts. `name` is what the first is called; further ones are numbered.
 pub fn samples(name: &str, texts: &Texts) -> Result<Vec<Sample>, FileError> {
     let main = words(texts.main.as_ref());
+    let too_many = |servers| FileError::TooManyServers { name: name.to_owned(), servers };
+    // Before any of them is built: a thousandfold paste would take a thousand times the memory.
+    let likely = ["redis_version:", "used_memory:"].map(|field| main.matches(field).count());
+    if let Some(&servers) = likely.iter().max().filter(|n| **n > MAX_SERVERS) {
+        return Err(too_many(servers));
+    }
     let mut servers: Vec<Info> =
         Info::parse_all(main).into_iter().filter(is_a_servers_info).collect();
+    if servers.len() > MAX_SERVERS {
+        return Err(too_many(servers.len()));
+    }
     let mut rest = Beside::read(texts)?;
     if servers.is_empty() {
         if rest.malloc_stats.is_none() && rest.memory_stats.is_none() {
@@ -375,6 +395,7 @@ mod tests {
             (b"\x7fELF\x02\x01\x01\x00\x00".to_vec(), "binary"),
             (vec![0xe9; 100], "binary"),
             (b"Dear team,\nnote: the server is slow.\n".to_vec(), "holds no INFO text"),
+            (b"used_memory:1\n".repeat(MAX_SERVERS + 1), "the INFO of 1001 servers"),
             (b"x".repeat((16 << 20) + 1), "larger than 16 MiB"),
         ] {
             let error = file(&bytes).expect_err(want);

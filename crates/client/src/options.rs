@@ -9,9 +9,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Until one whole reply is here. The slowest reading, MEMORY MALLOC-STATS, took 28 ms on the largest server we hold
 /// figures of; a fork of a 100 GB server can block it for a second or two. Five leaves room for both.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of one reply. The largest honest one is CLIENT LIST of a thousand clients (about 400 KB) or INFO with every
-/// command's statistics (about 100 KB). It is held twice while it is parsed, and the process must stay under 30 MB.
-pub const MAX_REPLY_BYTES: u64 = 8 << 20;
+/// Bytes of one reply. The largest honest ones are CLIENT LIST of a thousand clients (about 400 KB, a megabyte with long
+/// names) and MALLOC-STATS with fifty arenas (about a megabyte). While it is taken in and parsed a reply is held up to six
+/// times, and the process must stay under 30 MB.
+pub const MAX_REPLY_BYTES: u64 = 3 << 20;
 
 /// How to reach a server and as whom.
 #[derive(Debug, Clone)]

@@ -19,6 +19,18 @@ pub fn text(value: &Value) -> Option<String> {
     }
 }
 
+/// As [`text`], without a copy where that can be had: for the large replies.
+pub fn into_text(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => Some(match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        }),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
+        other => text(&other),
+    }
+}
+
 /// A number, however it was sent.
 pub fn number(value: &Value) -> Option<f64> {
     match value {

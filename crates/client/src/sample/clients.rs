@@ -26,9 +26,10 @@ pub(super) async fn read(reader: &mut Reader<'_>) {
         None => return reader.unread(WHAT, "INFO does not tell how many clients there are"),
     }
     let Some(value) = reader.ask(WHAT, &["CLIENT", "LIST"]).await else { return };
-    match resp::text(&value) {
+    let kind = resp::kind(&value);
+    match resp::into_text(value) {
         Some(text) => reader.sample.clients = Some(parse(&text)),
-        None => reader.unread(WHAT, format!("the answer was {}", resp::kind(&value))),
+        None => reader.unread(WHAT, format!("the answer was {kind}")),
     }
 }
 

@@ -21,9 +21,9 @@ pub(super) async fn read(
     if resp::text(&value).is_some_and(|text| text.is_empty()) {
         value = ask(reader, &["INFO"]).await?;
     }
-    let info = resp::text(&value).map(|text| Info::parse(&text)).unwrap_or_default();
+    let got = resp::kind(&value).to_owned();
+    let info = resp::into_text(value).map(|text| Info::parse(&text)).unwrap_or_default();
     if info.is_empty() {
-        let got = resp::kind(&value).to_owned();
         let problem = Problem::UnexpectedReply { command: "INFO".to_owned(), got };
         return Err(ClientError::new(reader.connection.name(), problem));
     }

@@ -16,7 +16,7 @@ pub(super) async fn read(reader: &mut Reader<'_>) {
         None => return reader.unread(WHAT, "INFO does not name the allocator"),
     }
     let Some(value) = reader.ask(WHAT, &["MEMORY", "MALLOC-STATS"]).await else { return };
-    match resp::text(&value).as_deref().and_then(MallocStats::parse) {
+    match resp::into_text(value).as_deref().and_then(MallocStats::parse) {
         Some(stats) => reader.sample.malloc_stats = Some(stats),
         None => reader.unread(WHAT, "the answer is not jemalloc's report"),
     }

@@ -80,42 +80,22 @@ fn nobody_there() {
 /// A full listen queue: the kernel answers no further SYN.
 #[test]
 fn nobody_answers_the_connection() {
-    let Some(full) = FullListener::start() else { return };
-    let late = error(&Address::tcp("127.0.0.1", full.port), &impatient());
+    let late = block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
+        let listener = socket.listen(1).expect("listening");
+        let there = listener.local_addr().expect("an address");
+        // A queue for one holds two; the rest only begin to connect.
+        let mut queued = vec![];
+        for _ in 0..4 {
+            let begun = tokio::net::TcpStream::connect(there);
+            queued.push(tokio::time::timeout(Duration::from_millis(50), begun).await);
+        }
+        let there = Address::tcp("127.0.0.1", there.port());
+        connect(&there, &impatient()).await.expect_err("no connection")
+    });
     assert!(matches!(*late.problem, Problem::ConnectTimeout { .. }), "{late}");
     assert!(late.to_string().ends_with("no connection within 0.3 s"), "{late}");
-}
-
-struct FullListener {
-    port: u16,
-    _listener: std::net::TcpListener,
-    _queued: Vec<std::net::TcpStream>,
-}
-
-impl FullListener {
-    fn start() -> Option<Self> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        // The standard library's queue holds 128 or, on newer versions, 4096: the kernel's own bound is as high.
-        let mut queued = vec![];
-        for _ in 0..5000 {
-            match std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
-                Ok(stream) => queued.push(stream),
-                Err(_) => {
-                    return Some(Self {
-                        port: address.port(),
-                        _listener: listener,
-                        _queued: queued,
-                    });
-                }
-            }
-            if queued.len() > 900 {
-                // More descriptors than a process may have by default: this machine's queue cannot be filled.
-                return None;
-            }
-        }
-        None
-    }
 }
 
 #[test]
@@ -247,6 +227,18 @@ fn a_server_that_dies_while_it_is_read() {
     let is_right =
         matches!(*problem.problem, Problem::Closed { .. } | Problem::ClosedHalfWay { .. });
     assert!(is_right, "{problem}");
+}
+
+/// A real server that is stopped (SIGSTOP): the kernel still takes connections for it.
+#[test]
+fn a_server_that_hangs() {
+    let Some(server) = start(Kind::Valkey9, &Options::default()) else { return };
+    let stop =
+        std::process::Command::new("kill").args(["-STOP", &server.pid().to_string()]).status();
+    assert!(stop.is_ok_and(|s| s.success()), "stopped");
+    let error = error(&address(&server), &impatient());
+    assert!(matches!(*error.problem, Problem::ResponseTimeout { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
 }
 
 #[test]

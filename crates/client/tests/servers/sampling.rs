@@ -170,7 +170,7 @@ fn operators_see_who_we_are() {
 #[test]
 fn a_process_that_is_not_the_server_is_not_believed() {
     let Some(server) = start(Kind::Redis7, &Options::default()) else { return };
-    let relay = Relay::start(server.port(), std::process::id());
+    let relay = Relay::start(server.port(), std::process::id(), None);
     let there = Address::tcp("127.0.0.1", relay.port);
     let sample = read(&there, &ConnectOptions::default()).expect("a sample");
     assert_eq!(sample.host, None);
@@ -186,13 +186,28 @@ fn a_process_that_is_not_the_server_is_not_believed() {
     assert!(without.host.is_none() && without.unread.is_empty());
 }
 
-/// Passes bytes on for one connection, and replaces the digits of `process_id`.
+/// The connection breaks while it is read: what was there counts, and nothing more is asked.
+#[test]
+fn what_was_read_before_the_connection_broke_is_a_sample() {
+    let Some(server) = start(Kind::Redis8, &Options::default()) else { return };
+    let relay = Relay::start(server.port(), 0, Some(b"LATENCY"));
+    let sample = read(&Address::tcp("127.0.0.1", relay.port), &ConnectOptions::default());
+    let sample = sample.expect("a sample");
+    assert!(sample.memory_stats.is_some() && sample.clients.is_some());
+    let lost: Vec<&str> = sample.unread.iter().map(|u| u.what.as_str()).collect();
+    assert_eq!(lost, ["LATENCY LATEST", "host", "INFO commandstats"]);
+    assert!(sample.unread[0].why.contains("closed the connection"), "{:?}", sample.unread);
+    let sent = |name: &str| sample.commands.iter().filter(|c| c.command == name).count();
+    assert_eq!((sent("LATENCY LATEST"), sent("INFO commandstats")), (1, 0));
+}
+
+/// Passes bytes on for one connection, and replaces the digits of `process_id`; closes it when the client says `cut`.
 struct Relay {
     port: u16,
 }
 
 impl Relay {
-    fn start(server_port: u16, pid: u32) -> Self {
+    fn start(server_port: u16, pid: u32, cut: Option<&'static [u8]>) -> Self {
         use std::io::{Read, Write};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -203,8 +218,16 @@ impl Relay {
             let (mut to_server, mut from_client) =
                 (server.try_clone().expect("a clone"), client.try_clone().expect("a clone"));
             std::thread::spawn(move || {
-                let _ = std::io::copy(&mut from_client, &mut to_server);
-                let _ = to_server.shutdown(std::net::Shutdown::Both);
+                let mut buffer = vec![0; 1 << 16];
+                while let Ok(n @ 1..) = from_client.read(&mut buffer) {
+                    let says = |word: &[u8]| buffer[..n].windows(word.len()).any(|w| w == word);
+                    if cut.is_some_and(says) || to_server.write_all(&buffer[..n]).is_err() {
+                        break;
+                    }
+                }
+                for stream in [&to_server, &from_client] {
+                    let _ = stream.shutdown(std::net::Shutdown::Both);
+                }
             });
             let mut buffer = vec![0; 1 << 20];
             while let Ok(n @ 1..) = server.read(&mut buffer) {
