@@ -6,7 +6,6 @@
 use unfrag_model::size_class::Allocator;
 
 use super::server::{Server, SizeFor};
-use crate::value::stream::Id;
 
 /// Prices of one server.
 #[derive(Debug, Clone)]
@@ -116,7 +115,8 @@ impl Cost {
             server if server.is_redis_from(Server::Redis86) => {
                 self.expected_levels(16 + self.string_request(length))
             }
-            Server::Valkey91 => self.expected_levels(16 + self.string_request(length)),
+            // One more byte says where the string starts.
+            Server::Valkey91 => self.expected_levels(17 + self.string_request(length)),
             Server::Valkey81 | Server::Valkey90 => self.plain_node + self.string(length) * MILLI,
             _ => self.plain_node + (self.string(length) + self.block(24)) * MILLI,
         }
@@ -158,36 +158,35 @@ impl Cost {
         self.block(4 + characters + padding + 8 * children + if has_value { 8 } else { 0 })
     }
 
-    /// A radix tree of one name: its characters in one node, its value in the next.
-    pub(super) fn rax_of_name(&self, length: u64) -> u64 {
-        self.rax_node(length, 1, false) + self.rax_node(0, 0, true)
+    /// A radix tree of `keys` in ascending order, with its structure.
+    pub(super) fn rax<K: AsRef<[u8]>>(&self, keys: &[K]) -> u64 {
+        self.rax_header() + self.rax_below(keys, 0)
     }
 
-    /// A radix tree of stream ids in ascending order, with its structure.
-    pub(super) fn rax_of_ids(&self, ids: &[Id]) -> u64 {
-        if ids.is_empty() {
-            return self.rax_header() + self.rax_node(0, 0, false);
-        }
-        let keys: Vec<[u8; 16]> = ids.iter().map(|id| id.to_bytes()).collect();
-        self.rax_header() + self.rax_below(&keys, 0)
-    }
-
-    /// Nodes for `keys`, which agree up to `depth`. Recursion is as deep as a key is long.
-    fn rax_below(&self, keys: &[[u8; 16]], depth: usize) -> u64 {
-        let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return 0 };
-        let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count().max(depth);
-        let run = (shared - depth) as u64;
-        let above = if run > 0 { self.rax_node(run, 1, false) } else { 0 };
-        if shared >= 16 {
-            return above + self.rax_node(0, 0, true);
+    /// Nodes for `keys`, which agree up to `depth`. Recursion is as deep as keys are prefixes of each other or
+    /// branch, and callers bound their number.
+    fn rax_below<K: AsRef<[u8]>>(&self, keys: &[K], depth: usize) -> u64 {
+        let (ends_here, keys) = match keys {
+            [first, rest @ ..] if first.as_ref().len() == depth => (true, rest),
+            all => (false, all),
+        };
+        let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
+            return self.rax_node(0, 0, ends_here);
+        };
+        let pairs = first.as_ref().iter().zip(last.as_ref());
+        let shared = pairs.take_while(|(a, b)| a == b).count().max(depth);
+        if shared > depth {
+            let run = (shared - depth) as u64;
+            return self.rax_node(run, 1, ends_here) + self.rax_below(keys, shared);
         }
         let mut below = 0;
         let mut branches = 0;
-        for branch in keys.chunk_by(|a, b| a.get(shared) == b.get(shared)) {
+        let letter = |key: &K| key.as_ref().get(depth).copied();
+        for branch in keys.chunk_by(|a, b| letter(a) == letter(b)) {
             branches += 1;
-            below += self.rax_below(branch, shared + 1);
+            below += self.rax_below(branch, depth + 1);
         }
-        above + self.rax_node(branches, branches, false) + below
+        self.rax_node(branches, branches, ends_here) + below
     }
 }
 
@@ -222,6 +221,7 @@ fn rounded(bytes: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::stream::Id;
 
     fn cost(server: Server) -> Cost {
         Cost::new(&SizeFor::new(server))
@@ -247,12 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_of_one_id_is_one_run_and_a_leaf() {
+    fn trees_share_what_keys_share() {
         let cost = cost(Server::Redis70);
-        let one = [Id { ms: 1, sequence: 0 }];
+        let id = |sequence: u64| Id { ms: 1, sequence }.to_bytes();
         // 24 for the tree, 4 + 16 + 4 padding + 8 for the run, 16 for the leaf.
-        assert_eq!(cost.rax_of_ids(&one), 24 + 32 + 16);
-        let two = [Id { ms: 1, sequence: 0 }, Id { ms: 1, sequence: 1 }];
-        assert_eq!(cost.rax_of_ids(&two), 24 + (4 + 15 + 5 + 8) + 24 + 2 * 16);
+        assert_eq!(cost.rax(&[id(0)]), 24 + 32 + 16);
+        assert_eq!(cost.rax(&[id(0), id(1)]), 24 + (4 + 15 + 5 + 8) + 24 + 2 * 16);
+        assert_eq!(cost.rax::<&[u8]>(&[]), 24 + 8);
+        // "a" ends on the way to "abc": its value sits in the node that goes on.
+        assert_eq!(cost.rax(&["a", "abc"]), 24 + 16 + 24 + 16);
     }
 }

@@ -75,6 +75,12 @@ fn embedded(cost: &Cost, name: u64, expires: bool, length: u64, header: u64) -> 
     let fits = match cost.server {
         // The pointer to the value is left out as well.
         Server::Valkey91 => return (whole - 8 <= 128).then_some(whole - 8),
+        // The object is made before its expiry is known, and keeps its string if the block has room to spare.
+        Server::Valkey81 | Server::Valkey90 if expires && name < LONG_KEY => {
+            let before = header - 8 + length + 4;
+            let has_room = cost.block(before) >= before + 8;
+            16 + name + 3 + ttl + 4 + length <= 64 || (16 + name + 3 + 4 + length <= 64 && has_room)
+        }
         Server::Redis86 => 16 + name + 3 + 4 + length <= 64,
         _ => 16 + name + 3 + ttl + 4 + length <= 64,
     };

@@ -3,8 +3,11 @@
 
 use super::cost::Cost;
 use super::server::Server;
-use crate::value::stream::{Id, Part};
+use crate::text::{Text, write_decimal};
+use crate::value::stream::Part;
 
+/// Names of a tree that are held; more are priced like these.
+const NAMES_MAX: usize = 4096;
 /// Ids of a tree that are held to be measured exactly; a larger tree is measured by its first ones.
 const IDS_MAX: usize = 1 << 17;
 
@@ -13,37 +16,40 @@ const IDS_MAX: usize = 1 << 17;
 pub(super) struct StreamSize {
     bytes: u64,
     length: u64,
-    nodes: Ids,
-    pending: Ids,
-    consumed: Ids,
-    groups: u64,
-    consumers: u64,
-    producers: u64,
+    nodes: Tree<[u8; 16]>,
+    pending: Tree<[u8; 16]>,
+    consumed: Tree<[u8; 16]>,
+    groups: Tree<Vec<u8>>,
+    consumers: Tree<Vec<u8>>,
 }
 
-/// Ids of one tree.
-#[derive(Debug, Default)]
-struct Ids {
-    held: Vec<Id>,
+/// Keys of one tree.
+#[derive(Debug)]
+struct Tree<K> {
+    held: Vec<K>,
     count: u64,
 }
 
-impl Ids {
-    fn add(&mut self, id: Id) {
+impl<K> Default for Tree<K> {
+    fn default() -> Self {
+        Self { held: Vec::new(), count: 0 }
+    }
+}
+
+impl<K: AsRef<[u8]> + Ord> Tree<K> {
+    fn add(&mut self, key: K, held_max: usize) {
         self.count += 1;
-        if self.held.len() < IDS_MAX {
-            self.held.push(id);
+        if self.held.len() < held_max {
+            self.held.push(key);
         }
     }
 
     /// Bytes of the tree; then it is empty.
     fn take(&mut self, cost: &Cost) -> u64 {
-        let bytes = cost.rax_of_ids(&self.held);
-        let whole = if self.held.is_empty() {
-            bytes
-        } else {
-            bytes.saturating_mul(self.count) / self.held.len() as u64
-        };
+        self.held.sort_unstable();
+        let bytes = cost.rax(&self.held);
+        let held = self.held.len() as u64;
+        let whole = bytes.saturating_mul(self.count).checked_div(held).unwrap_or(bytes);
         self.held.clear();
         self.count = 0;
         whole
@@ -58,29 +64,28 @@ impl StreamSize {
 
     pub(super) fn on(&mut self, part: Part<'_>, cost: &Cost) {
         match part {
-            Part::Node(id) => self.nodes.add(id),
+            Part::Node(id) => self.nodes.add(id.to_bytes(), IDS_MAX),
             Part::Meta(meta) => self.length = meta.length,
             Part::Group { name } => {
-                self.groups += 1;
-                self.bytes +=
-                    cost.block(group_bytes(cost.server)) + cost.rax_of_name(name.length());
+                self.bytes += cost.block(group_bytes(cost.server));
+                self.groups.add(held_name(&name), NAMES_MAX);
             }
             Part::Pending { id, .. } => {
                 self.bytes += cost.block(pending_bytes(cost.server));
-                self.pending.add(id);
+                self.pending.add(id.to_bytes(), IDS_MAX);
             }
             Part::Consumer(name) => {
                 self.close_consumer(cost);
-                self.consumers += 1;
                 let header = if cost.server.is_before_72() { 24 } else { 32 };
-                let name = name.length();
-                self.bytes += cost.block(header) + cost.string(name) + cost.rax_of_name(name);
+                self.bytes += cost.block(header) + cost.string(name.length());
+                self.consumers.add(held_name(&name), NAMES_MAX);
             }
-            Part::ConsumerPending(id) => self.consumed.add(id),
+            Part::ConsumerPending(id) => self.consumed.add(id.to_bytes(), IDS_MAX),
             Part::GroupEnd => self.close_group(cost),
+            // A radix tree of producers is a run and a leaf for each, their names being random.
             Part::Producer(name) => {
-                self.producers += 1;
-                self.bytes += cost.block(24) + cost.dict_header() + cost.rax_of_name(name.length());
+                let tree = cost.block(16 + name.length()) + cost.block(16);
+                self.bytes += cost.block(24) + cost.dict_header() + tree;
             }
             Part::Remembered(id) => self.bytes += cost.block(32 + id.length()) + cost.block(24),
             _ => {}
@@ -90,29 +95,42 @@ impl StreamSize {
     /// Bytes of the whole, and live entries.
     pub(super) fn finish(&mut self, cost: &Cost) -> (u64, u64) {
         let tree = self.nodes.take(cost);
-        let groups = if self.groups > 0 { cost.rax_header() } else { 0 };
+        let groups = if self.groups.count > 0 { self.groups.take(cost) } else { 0 };
         (self.bytes + cost.block(stream_bytes(cost.server)) + tree + groups, self.length)
     }
 
     fn close_consumer(&mut self, cost: &Cost) {
         // The first consumer closes nothing: there was none before it.
-        if self.consumers > 0 {
+        if self.consumers.count > 0 {
             self.bytes += self.consumed.take(cost);
         }
     }
 
     fn close_group(&mut self, cost: &Cost) {
         self.close_consumer(cost);
-        self.consumers = 0;
         let by_id = cost.server.is_redis_from(Server::Redis82);
         // From 8.2 on a third tree says which groups refer to an entry, with a list of one for each.
         let references = self.pending.count * (cost.block(48) + cost.block(24));
         let tree = self.pending.take(cost);
         self.bytes += tree + if by_id { tree + references } else { 0 };
-        // The tree of consumers.
-        self.bytes += cost.rax_header();
+        self.bytes += self.consumers.take(cost);
     }
 }
+
+/// A name as far as it says how trees branch.
+fn held_name(name: &Text<'_>) -> Vec<u8> {
+    let mut digits = [0; crate::text::DIGITS_MAX];
+    match *name {
+        Text::Bytes(bytes) => bytes.to_vec(),
+        Text::Int(value) => write_decimal(value, &mut digits).to_vec(),
+        Text::Packed(_) | Text::Omitted { .. } => {
+            vec![b'x'; crate::input::index(name.length().min(NAME_BYTES_MAX))]
+        }
+    }
+}
+
+/// Longest name held; longer ones cost their length, whatever their letters.
+const NAME_BYTES_MAX: u64 = 256;
 
 fn stream_bytes(server: Server) -> u64 {
     match server {

@@ -67,6 +67,8 @@ struct Sums {
     /// Bytes as separate elements, in thousandths for skiplists.
     separate: u64,
     longest: u64,
+    /// Pairs before the first one too long for a listpack.
+    short_pairs: u64,
     width: u64,
     has_text: bool,
     field: u64,
@@ -233,10 +235,24 @@ impl ValueSize {
         }
         let entries = match cost.server {
             server if server.is_redis_from(Server::Redis86) => cost.chained(n),
-            _ => n * cost.block(24),
+            _ => n * cost.block(24) + self.unfinished_rehash(),
         };
         let index = if self.sums.expiring > 0 { self.expiry_tree() } else { 0 };
         cost.dict(n) + entries + index
+    }
+
+    /// A hash that spills from a listpack while it loads gets a table for the pairs still to come. If all pairs
+    /// together need the next one, the rehash has no time to finish and both tables stay.
+    fn unfinished_rehash(&self) -> u64 {
+        let sums = &self.sums;
+        let has_spilled =
+            sums.kind == Some(ValueType::Hash) && sums.elements <= self.limits.hash_entries;
+        let left = sums.elements.saturating_sub(sums.short_pairs + 1);
+        let table = left.next_power_of_two().max(4);
+        if has_spilled && left > 4 && sums.elements > table {
+            return self.cost.dict_table(table);
+        }
+        0
     }
 
     /// Valkey's index of fields by expiry: a pointer, a vector, or a tree of vectors by time.
@@ -310,8 +326,10 @@ impl ValueSize {
     #[inline]
     fn pair(&mut self, value: Text<'_>) {
         let length = value.length();
-        self.sums.elements += 1;
         self.sums.longest = self.sums.longest.max(length);
+        let is_short = self.sums.longest <= self.limits.hash_value_bytes;
+        self.sums.short_pairs += u64::from(is_short);
+        self.sums.elements += 1;
         self.sums.entry_bytes += listpack::entry_bytes(&value);
         self.sums.value = length;
         self.sums.separate += self.pair_bytes(self.sums.field, length, false);
@@ -323,10 +341,9 @@ impl ValueSize {
             server if server.is_redis_from(Server::Redis86) => {
                 self.entry(field, value, if expires { 16 } else { 0 })
             }
-            Server::Valkey90 | Server::Valkey91 => {
+            Server::Valkey81 | Server::Valkey90 | Server::Valkey91 => {
                 self.entry(field, value, if expires { 8 } else { 0 })
             }
-            Server::Valkey81 => cost.block(16 + cost.string_request(field)) + cost.string(value),
             server if server.is_redis_from(Server::Redis74) => {
                 let header = match field {
                     0..=31 => 1,
@@ -343,12 +360,14 @@ impl ValueSize {
     /// Field and value in one allocation, or the field with a pointer.
     fn entry(&self, field: u64, value: u64, expiry: u64) -> u64 {
         let cost = &self.cost;
-        let whole = expiry + cost.string_request(field) + value + 4;
+        // Only a header of three bytes has room to say that there is more than the string.
+        let flagged = cost.string_request(field).max(field + 4);
+        let plain = if expiry > 0 { flagged } else { cost.string_request(field) };
+        let whole = expiry + plain + value + 4;
         if whole <= ENTRY_MAX {
             return cost.block(whole);
         }
-        let field = cost.string_request(field).max(field + 4);
-        cost.block(expiry + 8 + field) + cost.string(value)
+        cost.block(expiry + 8 + flagged) + cost.string(value)
     }
 
     fn field_expiry(&mut self, expiry: Option<u64>) {
