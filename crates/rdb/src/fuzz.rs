@@ -59,7 +59,8 @@ pub fn compressed(bytes: &[u8]) {
     let is_plausible = lzf::is_plausible(packed.len() as u64, u64::from(length));
     assert_eq!(lzf::is_sound(packed, u64::from(length)), decodes && is_plausible);
     let mut scratch = Scratch::default();
-    let text = crate::text::read(&mut Slice::new(bytes, 0), crate::text::Need::Bytes);
+    let mut input = Slice::new(bytes, 0);
+    let text = crate::text::read(&mut input, crate::text::Need::Bytes);
     if let Ok((text, _)) = text {
         // Only that it returns: most lengths are lies.
         let _ = text.bytes(&mut scratch).map(<[u8]>::len);

@@ -42,25 +42,22 @@ fn one(report: &VerifyReport, paint: Paint) -> String {
     let version = report.version.map_or_else(String::new, |v| format!(" {v}"));
     lines.push(format!("  {magic}{version} · {} · {checksum}", human(report.bytes)));
     for problem in report.problems.iter().take(SHOWN) {
+        let db = problem.db.map_or_else(String::new, |d| format!(", db {d}"));
         let key =
-            problem.key.as_ref().map_or_else(String::new, |k| format!(" key {}", printable(k)));
-        let db = problem.db.map_or_else(String::new, |d| format!(" db {d}"));
-        lines.push(wrap(
-            &format!(
-                "  at {}:{db}{key}: {} ({})",
-                problem.offset,
-                printable(&problem.message),
-                problem.kind
-            ),
-            paint.width,
-            4,
-        ));
+            problem.key.as_ref().map_or_else(String::new, |k| format!(", key {}", printable(k)));
+        let text = format!(
+            "at byte {}{db}{key}: {} ({})",
+            problem.offset,
+            printable(&problem.message),
+            problem.kind
+        );
+        lines.push(format!("  {}", wrap(&text, paint.width, 4)));
     }
     if found > SHOWN as u64 {
         lines.push(format!("  and {} more: -o json has them", grouped(found - SHOWN as u64)));
     }
     for what in &report.unchecked {
-        lines.push(wrap(&format!("  not checked: {what}"), paint.width, 4));
+        lines.push(format!("  {}", wrap(&format!("not checked: {what}"), paint.width, 4)));
     }
     lines.join("\n")
 }

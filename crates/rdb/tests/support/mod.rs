@@ -43,7 +43,7 @@ impl Encoder {
         match value {
             0..=63 => self.byte(value as u8),
             64..=16383 => self.byte(0x40 | (value >> 8) as u8).byte(value as u8),
-            _ if value <= u64::from(u32::MAX) => self.byte(0x80).raw(&(value as u32).to_be_bytes()),
+            _ if u32::try_from(value).is_ok() => self.byte(0x80).raw(&(value as u32).to_be_bytes()),
             _ => self.byte(0x81).raw(&value.to_be_bytes()),
         }
     }

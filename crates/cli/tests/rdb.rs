@@ -1,0 +1,83 @@
+//! `unfrag rdb` as people meet it, on snapshots that real servers write.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use unfrag_testbed::workload::Workload;
+use unfrag_testbed::{Kind, Options, Server, measure, require};
+
+fn unfrag(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_unfrag")).args(args).env("LC_ALL", "C.UTF-8").output().unwrap()
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A fragmented server and the snapshot it has just saved.
+fn saved(kind: Kind) -> (Server, PathBuf) {
+    let server = Server::start(kind, &Options::default()).unwrap();
+    let mut connection = server.connection().unwrap();
+    Workload::Collections.run(&mut connection, 8 << 20, 7).unwrap();
+    redis::cmd("SAVE").exec(&mut connection).unwrap();
+    let file = server.folder().join("dump.rdb");
+    (server, file)
+}
+
+fn path(file: &Path) -> &str {
+    file.to_str().unwrap()
+}
+
+#[test]
+fn a_servers_own_snapshot_is_sound_and_a_changed_byte_is_found() {
+    for kind in Kind::ALL.into_iter().filter(|&k| require(k)) {
+        let (server, file) = saved(kind);
+        let keys = measure::keys(&mut server.connection().unwrap()).unwrap();
+        let sound = unfrag(&["rdb", "verify", "-o", "json", path(&file)]);
+        assert_eq!(sound.status.code(), Some(0), "{}", kind.name());
+        let report = json(&sound);
+        assert_eq!(
+            (report.get("ok"), report.get("keys")),
+            (Some(&true.into()), Some(&keys.into()))
+        );
+        let mut bytes = std::fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        *bytes.get_mut(middle).unwrap() ^= 0x40;
+        std::fs::write(&file, bytes).unwrap();
+        let damaged = unfrag(&["rdb", "verify", "-o", "json", path(&file)]);
+        assert_eq!(damaged.status.code(), Some(5), "{}", kind.name());
+        assert!(!json(&damaged).get("problems").unwrap().as_array().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn the_size_for_a_live_server_is_what_its_restart_uses() {
+    for kind in Kind::ALL.into_iter().filter(|&k| require(k)) {
+        let (mut server, file) = saved(kind);
+        let sized =
+            unfrag(&["rdb", "size", "-o", "json", path(&file), "--like", &server.address()]);
+        assert_eq!(sized.status.code(), Some(0), "{}", String::from_utf8_lossy(&sized.stderr));
+        let predicted = json(&sized).pointer("/total/bytes").unwrap().as_u64().unwrap();
+        server.restart().unwrap();
+        let (used, _) = measure::used_and_rss(&mut server.connection().unwrap()).unwrap();
+        // What the same reading finds in an empty server: start-up, one connection, the script engines.
+        let empty = Server::start(kind, &Options::default()).unwrap();
+        let (baseline, _) = measure::used_and_rss(&mut empty.connection().unwrap()).unwrap();
+        let grown = used - baseline;
+        let error = predicted.abs_diff(grown) as f64 / grown as f64;
+        assert!(error < 0.03, "{}: predicted {predicted}, grown {grown}", kind.name());
+    }
+}
+
+#[test]
+fn what_is_no_snapshot_is_5_and_named() {
+    let missing = unfrag(&["rdb", "verify", "/nonexistent/dump.rdb"]);
+    assert_eq!(missing.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("/nonexistent/dump.rdb"));
+    let other = unfrag(&["rdb", "verify", env!("CARGO_BIN_EXE_unfrag")]);
+    assert_eq!(other.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&other.stdout).starts_with("DAMAGED"));
+    let unknown = unfrag(&["rdb", "size", "x", "--for", "redis-1.0"]);
+    assert_eq!(unknown.status.code(), Some(2));
+}
