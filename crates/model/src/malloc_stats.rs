@@ -212,7 +212,7 @@ impl Reader {
         };
         let columns: Vec<String> = words.map(str::to_owned).collect();
         // The summary row `large: 937984 17 …` has figures where the table has names.
-        if columns.first().is_none_or(|c| c != "size") {
+        if !columns.iter().any(|c| c == "size") {
             return false;
         }
         self.table = Some((kind, columns));
@@ -221,7 +221,8 @@ impl Reader {
 
     fn table_row(&mut self, line: &str) -> bool {
         let Some((kind, columns)) = &self.table else { return false };
-        if line.trim() == "---" {
+        // A gap: `---`, or before jemalloc 4 `[3..5]`.
+        if line.trim() == "---" || line.starts_with('[') {
             return true;
         }
         let values: Vec<&str> = line.split_whitespace().collect();
@@ -303,11 +304,14 @@ enum Row {
 }
 
 fn bin(get: &impl Fn(&[&str]) -> Option<u64>) -> Option<Bin> {
+    let size_bytes = get(&["size"]).filter(|&s| s > 0)?;
+    // Before jemalloc 4 live regions were not printed; their bytes were.
+    let live_regions = get(&["curregs"]).or_else(|| Some(get(&["allocated"])? / size_bytes))?;
     Some(Bin {
-        size_bytes: get(&["size"]).filter(|&s| s > 0)?,
+        size_bytes,
         regions_per_slab: get(&["regs"]).filter(|&r| r > 0)?,
         pages_per_slab: get(&["pgs"])?,
-        live_regions: get(&["curregs"])?,
+        live_regions,
         slabs: get(&["curslabs", "curruns"])?,
         nonfull_slabs: get(&["nonfull_slabs"]),
     })
@@ -398,6 +402,24 @@ huge:           size ind    allocated      nmalloc      ndalloc    nrequests   c
         assert_eq!(stats.bins[0].waste_bytes(), (256 * 54_728 - 9_323_387) * 16);
         assert_eq!(stats.large, [LargeClass { size_bytes: 16_384, extents: 1 }]);
         assert_eq!(stats.dirty_pages, Some(0));
+    }
+
+    #[test]
+    fn jemalloc_3_counts_live_regions_by_their_bytes() {
+        let text = "\
+Allocated: 73400320, active: 94371840, mapped: 104857600
+bins:     bin  size regs pgs    allocated      nmalloc      ndalloc    nrequests       nfills     nflushes      newruns       reruns      curruns
+            0     8  501   1         4000          700           92         1084           12            9            2            0            2
+[1..2]
+            3    48   84   1         4032          700           92         1084           12            9            2            0            3
+large:   size pages      nmalloc      ndalloc    nrequests      curruns
+         4096     1            9            0            9            7
+";
+        let stats = MallocStats::parse(text).unwrap();
+        let live: Vec<_> =
+            stats.bins.iter().map(|b| (b.size_bytes, b.live_regions, b.slabs)).collect();
+        assert_eq!(live, [(8, 500, 2), (48, 84, 3)]);
+        assert_eq!(stats.large, [LargeClass { size_bytes: 4096, extents: 7 }]);
     }
 
     #[test]

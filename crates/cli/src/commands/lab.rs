@@ -32,7 +32,7 @@ pub(crate) fn run(args: &LabArgs, printer: &Printer) -> anyhow::Result<Exit> {
             tokio::task::spawn_blocking(move || Lab::start(kind, &options, workload, fill_bytes));
         tokio::select! {
             lab = fill => Some(lab),
-            _ = tokio::signal::ctrl_c() => None,
+            () = ended() => None,
         }
     });
     let Some(lab) = lab else {
@@ -41,9 +41,26 @@ pub(crate) fn run(args: &LabArgs, printer: &Printer) -> anyhow::Result<Exit> {
     };
     let lab = lab.context("the lab ended unexpectedly")?.context("failed to start the lab")?;
     printer.data(&ready(&lab));
-    runtime.block_on(async { tokio::signal::ctrl_c().await })?;
+    runtime.block_on(ended());
     printer.talk("stopped, and its files are gone");
     Ok(Exit::Fine)
+}
+
+/// Ctrl-C, or a plain kill: the server must not outlive us.
+async fn ended() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = async |kind: SignalKind| match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        // Without handlers there is nothing to wait for; the signal's own effect ends us.
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::hangup()) => {}
+    }
 }
 
 fn ready(lab: &Lab) -> String {
