@@ -13,6 +13,8 @@
 pub mod container;
 pub mod crc;
 pub mod format;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod input;
 pub mod length;
 pub mod lzf;

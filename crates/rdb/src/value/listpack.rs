@@ -58,13 +58,13 @@ pub(super) fn zset<I: Input, V: Visitor>(
     })
 }
 
-/// Elements of a list node.
-pub(super) fn items<V: Visitor>(bytes: &[u8], place: Place, visitor: &mut V) -> Result<(), Flaw> {
+/// Elements of a list node; returns how many.
+pub(super) fn items<V: Visitor>(bytes: &[u8], place: Place, visitor: &mut V) -> Result<u64, Flaw> {
     let mut entries = Entries::new(bytes, place)?;
     while let Some(item) = entries.next()? {
         visitor.on(Event::Item(item));
     }
-    Ok(())
+    Ok(entries.seen)
 }
 
 /// Entries of a listpack in order. Every rule of the format is checked on the way.
