@@ -39,7 +39,7 @@ pub(super) fn of_listpacks<I: Input, V: Visitor>(
             PACKED => {
                 blob(Encoding::Listpack, input, scratch, visitor, |bytes, place, visitor| {
                     listpack::items(bytes, place, visitor).map(|found| items.add(found))
-                })?
+                })?;
             }
             PLAIN => {
                 items.add(1);
