@@ -2,7 +2,7 @@
 
 use unfrag_client::fleet::FleetError;
 use unfrag_client::secret_source::SecretError;
-use unfrag_client::{ClientError, TargetError, files::FileError};
+use unfrag_client::{ClientError, ErrorKind, TargetError, files::FileError};
 use unfrag_diagnose::AdvisoryError;
 
 /// What the shell gets. The numbers are stable.
@@ -30,6 +30,14 @@ pub(crate) struct UsageError {
     pub(crate) message: String,
 }
 
+/// The code for a server that could not be read.
+pub(crate) fn of_client(kind: ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::Usage => Exit::Usage,
+        _ => Exit::Unreachable,
+    }
+}
+
 /// The code for an error, by what is at its root.
 pub(crate) fn of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
@@ -39,8 +47,8 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
         if cause.is::<FileError>() || cause.is::<FleetError>() || cause.is::<AdvisoryError>() {
             return Exit::Unreadable;
         }
-        if cause.is::<ClientError>() {
-            return Exit::Unreachable;
+        if let Some(error) = cause.downcast_ref::<ClientError>() {
+            return of_client(error.kind());
         }
         if cause.is::<UsageError>() || cause.is::<TargetError>() || cause.is::<SecretError>() {
             return Exit::Usage;

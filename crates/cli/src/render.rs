@@ -10,6 +10,7 @@ pub(crate) mod paint;
 pub(crate) mod snapshot;
 pub(crate) mod text;
 
+use crate::exit::Exit;
 use unfrag_model::sample::CommandCost;
 use unfrag_model::{Report, sample::Unread};
 
@@ -23,7 +24,7 @@ pub(crate) enum Outcome {
     /// It was read and diagnosed.
     Diagnosed { report: Report, commands: Vec<CommandCost> },
     /// It could not be read.
-    Failed { target: String, error: String, hint: String },
+    Failed { target: String, error: String, hint: String, exit: Exit },
 }
 
 /// All targets of one run, and what was missing while finding them.

@@ -19,7 +19,7 @@ fn kept_inputs_do_no_harm() {
 }
 
 #[test]
-fn each_byte_of_a_snapshot_may_be_any_other() {
+fn each_byte_of_a_snapshot_may_be_another() {
     for (bytes, _) in [support::every_type(), support::valkey_types()] {
         for at in 0..bytes.len() {
             for byte in

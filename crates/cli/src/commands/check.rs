@@ -73,6 +73,7 @@ fn outcome(reading: Reading, advisories: &Advisories) -> Outcome {
             target: reading.name,
             error: error.problem.to_string(),
             hint: error.hint().unwrap_or_default().to_owned(),
+            exit: crate::exit::of_client(error.kind()),
         },
     }
 }
@@ -110,7 +111,11 @@ fn any_read(run: &Run) -> bool {
 
 fn exit(run: &Run, args: &CheckArgs) -> Exit {
     if !any_read(run) {
-        return Exit::Unreachable;
+        let failed = run.outcomes.iter().find_map(|o| match o {
+            Outcome::Failed { exit, .. } => Some(*exit),
+            Outcome::Diagnosed { .. } => None,
+        });
+        return failed.unwrap_or(Exit::Unreachable);
     }
     let worst = run
         .outcomes

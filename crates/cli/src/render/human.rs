@@ -35,7 +35,7 @@ pub(crate) fn render(run: &Run, options: Options) -> String {
                 blocks.push(server(report, commands, options));
             }
             Outcome::Failed { .. } if diagnosed > 0 => {}
-            Outcome::Failed { target, error, hint } => {
+            Outcome::Failed { target, error, hint, .. } => {
                 blocks.push(failed(target, error, hint, options));
             }
         }

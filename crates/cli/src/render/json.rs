@@ -42,7 +42,7 @@ pub(crate) fn render(run: &Run) -> Result<String, serde_json::Error> {
             Outcome::Diagnosed { report, commands } => {
                 Target::Diagnosed { report, commands, error: None }
             }
-            Outcome::Failed { target, error, hint } => {
+            Outcome::Failed { target, error, hint, .. } => {
                 Target::Failed { target, error: Failure { message: error, hint } }
             }
         })

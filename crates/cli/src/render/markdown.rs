@@ -11,7 +11,7 @@ pub(crate) fn render(run: &Run) -> String {
         .iter()
         .map(|outcome| match outcome {
             Outcome::Diagnosed { report, .. } => server(report),
-            Outcome::Failed { target, error, hint } => {
+            Outcome::Failed { target, error, hint, .. } => {
                 format!(
                     "## {}\n\n**Not read**: {}\n\n{}",
                     escape(target),

@@ -10,6 +10,9 @@ use crate::problem::FlawKind;
 /// any server's defaults; a few MiB hold what people configure, and larger ones go to disk.
 pub(super) const MEMORY_MAX: usize = 4 << 20;
 
+/// Largest buffer at all: no packed encoding can state more bytes than 32 bits count.
+const DISK_MAX: u64 = (1 << 32) + (1 << 20);
+
 /// Bytes of changing size, reused from value to value.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -27,6 +30,9 @@ impl Scratch {
                 self.memory.resize(wanted.next_power_of_two().max(4096), 0);
             }
             return Ok(&mut self.memory);
+        }
+        if length > DISK_MAX {
+            return Err(FlawKind::LengthTooLarge(length));
         }
         if self.disk.as_ref().is_none_or(|disk| disk.len() < wanted) {
             self.disk = Some(map::backed_by_disk(length).map_err(|_| FlawKind::Io)?);

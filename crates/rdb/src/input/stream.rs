@@ -114,32 +114,30 @@ impl<R: Read> Stream<R> {
         Flaw::new(self.offset.saturating_add(self.available().len() as u64), kind)
     }
 
+    /// Collects more than the window holds. Room doubles as bytes really arrive: a lying length reserves nothing.
     fn take_large(&mut self, length: u64) -> Result<&[u8], Flaw> {
         let start = self.offset;
         let wanted = index(length);
-        let mut large = std::mem::take(&mut self.large);
-        // Room grows with what has really arrived: a lying length reserves nothing.
         let mut have = 0_usize;
+        let mut capacity = WINDOW_BYTES;
+        let mut large = std::mem::take(&mut self.large);
         while have < wanted {
             if self.available().is_empty() && !self.refill() {
-                self.large = large;
                 return Err(self.ended());
             }
-            let room_now = have.saturating_mul(2).clamp(super::scratch::MEMORY_MAX, wanted.max(1));
-            if large.filled(usize::MAX).len() < room_now {
-                large =
-                    grown(&large, have, room_now as u64).map_err(|kind| Flaw::new(start, kind))?;
+            if have == capacity {
+                capacity = capacity.saturating_mul(2);
+                large = grown(&large, have, capacity).map_err(|kind| Flaw::new(start, kind))?;
             }
-            let piece = self.available().len().min(wanted.saturating_sub(have));
-            let until = have.saturating_add(piece);
-            let room = large.room(room_now as u64).map_err(|kind| Flaw::new(start, kind))?;
+            let piece = self.available().len().min(wanted - have).min(capacity - have);
+            let room = large.room(capacity as u64).map_err(|kind| Flaw::new(start, kind))?;
             if let (Some(to), Some(from)) =
-                (room.get_mut(have..until), self.available().get(..piece))
+                (room.get_mut(have..have + piece), self.available().get(..piece))
             {
                 to.copy_from_slice(from);
             }
             self.advance(piece);
-            have = until;
+            have += piece;
         }
         self.large = large;
         Ok(self.large.filled(wanted))
@@ -147,9 +145,9 @@ impl<R: Read> Stream<R> {
 }
 
 /// A larger scratch with the first `have` bytes of `old`.
-fn grown(old: &Scratch, have: usize, length: u64) -> Result<Scratch, FlawKind> {
+fn grown(old: &Scratch, have: usize, capacity: usize) -> Result<Scratch, FlawKind> {
     let mut new = Scratch::default();
-    if let (Some(to), from) = (new.room(length)?.get_mut(..have), old.filled(have)) {
+    if let (Some(to), from) = (new.room(capacity as u64)?.get_mut(..have), old.filled(have)) {
         to.copy_from_slice(from);
     }
     Ok(new)

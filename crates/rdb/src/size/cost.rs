@@ -158,7 +158,7 @@ impl Cost {
         self.block(4 + characters + padding + 8 * children + if has_value { 8 } else { 0 })
     }
 
-    /// A radix tree of `keys` in ascending order, with its structure.
+    /// A radix tree of `keys`, ascending and none twice, with its structure.
     pub(super) fn rax<K: AsRef<[u8]>>(&self, keys: &[K]) -> u64 {
         self.rax_header() + self.rax_below(keys, 0)
     }

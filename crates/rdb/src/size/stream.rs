@@ -47,6 +47,8 @@ impl<K: AsRef<[u8]> + Ord> Tree<K> {
     /// Bytes of the tree; then it is empty.
     fn take(&mut self, cost: &Cost) -> u64 {
         self.held.sort_unstable();
+        // A damaged file repeats keys; a tree cannot.
+        self.held.dedup();
         let bytes = cost.rax(&self.held);
         let held = self.held.len() as u64;
         let whole = bytes.saturating_mul(self.count).checked_div(held).unwrap_or(bytes);
