@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench_rdb import ROOT, Server
+from bench_rdb import JSON, MIXED, ROOT, SMALL, Server
 
 SERVERS = {
     "redis-6.2.5": ("redis-6.2", "jemalloc-8"),
@@ -59,16 +59,25 @@ def kinds():
             return out
         return make
 
+    def corpus(script, step):
+        """The benchmark's corpora, as far as this server has their types."""
+        return lambda r, i: [["EVAL", script, "0", i * step + 1, (i + 1) * step]]
+
     def ttl_hash(n, ttls, low=2, high=9):
         def make(r, i):
             name = f"k{i}"
-            out = [["HSET", name, *sum(([f"f{j}", words(r, low, high)] for j in range(n)), [])]]
+            # Names differ from key to key: with the same ones, every table would collide in the same way.
+            names = [words(r, 3, 8) + str(j) for j in range(n)]
+            out = [["HSET", name, *sum(([field, words(r, low, high)] for field in names), [])]]
             for j in range(ttls):
-                out.append(["HPEXPIRE", name, 10**9 + 1000 * j, "FIELDS", 1, f"f{j}"])
+                out.append(["HPEXPIRE", name, 10**9 + 1000 * j, "FIELDS", 1, names[j]])
             return out
         return make
 
     return {
+        "corpus-small": corpus(SMALL, 500),
+        "corpus-mixed": corpus(MIXED.replace("redis.call('HPEXPIRE'", "redis.pcall('HPEXPIRE'"), 40),
+        "corpus-json": corpus(JSON, 4),
         "int-small": lambda r, i: [["SET", f"k{i}", i % 10000]],
         "int-large": lambda r, i: [["SET", f"k{i}", 10**9 + i]],
         "string-0": string(0, 0),
@@ -89,8 +98,8 @@ def kinds():
         "set-table": many("SADD", 150, 1500, lambda r, j: [words(r, 5, 40)]),
         "set-int-table": many("SADD", 600, 1500, lambda r, j: [r.randint(0, 10**9)]),
         "hash-small": many("HSET", 1, 60, lambda r, j: [f"f{j}", words(r, 1, 30)]),
-        "hash-table": many("HSET", 520, 1500, lambda r, j: [f"field:{j}", words(r, 1, 60)]),
-        "hash-long-value": many("HSET", 3, 40, lambda r, j: [f"f{j}", words(r, 60, 300)]),
+        "hash-table": many("HSET", 520, 1500, lambda r, j: [words(r, 3, 9) + str(j), words(r, 1, 60)]),
+        "hash-long-value": many("HSET", 3, 40, lambda r, j: [words(r, 2, 5) + str(j), words(r, 60, 300)]),
         "hash-ttl-small": ttl_hash(20, 5),
         "hash-ttl-table": ttl_hash(200, 60, 60, 90),
         "hash-ttl-few": ttl_hash(60, 3, 60, 90),

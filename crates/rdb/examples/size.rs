@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use unfrag_rdb::size::{ALLOCATORS, Server, SizeFor, size_file};
+use unfrag_rdb::size::{ALLOCATORS, Server, SizeFor, size_each, size_file};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -22,8 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             "--keys" => prints_keys = true,
             path => {
-                let report = size_file(Path::new(path), &size_for, |key| {
-                    if prints_keys {
+                let path = Path::new(path);
+                let report = if prints_keys {
+                    size_each(path, &size_for, |key| {
                         let name = unfrag_rdb::problem::key_text(key.key.name);
                         // A closed pipe ends the program at the report.
                         let _ = writeln!(
@@ -31,8 +32,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                             "{name}\t{}\t{}\t{}",
                             key.bytes, key.encoding, key.elements
                         );
-                    }
-                })?;
+                    })?
+                } else {
+                    size_file(path, &size_for)?
+                };
                 serde_json::to_writer(&mut out, &report)?;
                 writeln!(out)?;
             }

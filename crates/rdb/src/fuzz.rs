@@ -22,7 +22,7 @@ pub fn snapshot(bytes: &[u8]) {
     assert_eq!(whole.keys, streamed.keys, "a stream has as many keys");
     assert_eq!(whole.ok, streamed.ok, "a stream is as sound");
     for (server, _) in SERVERS.iter().step_by(3) {
-        let sized = size_bytes("fuzz", bytes, &SizeFor::new(*server), |_| ());
+        let sized = size_bytes("fuzz", bytes, &SizeFor::new(*server));
         assert!(sized.total.keys <= whole.keys.saturating_add(1), "sizing sees no other keys");
     }
 }

@@ -13,6 +13,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -20,9 +21,10 @@ pub use server::{ALLOCATORS, SERVERS, Server, SizeFor, Thresholds, UnknownServer
 pub use unfrag_model::size_class::Allocator;
 
 use crate::container::{self, Framing, Source, Wrapper};
-use crate::format::DataType;
-use crate::input::{Input, Slice, Stream};
-use crate::problem::{Flaw, Problem};
+use crate::format::{DataType, Header};
+use crate::input::{Input, Slice, Stream, index};
+use crate::parallel::{self, Queue, SEGMENT_BYTES, Segment};
+use crate::problem::{Flaw, FlawKind, Problem};
 use crate::reader::{Item, Key, Reader};
 use value::ValueSize;
 
@@ -87,23 +89,41 @@ pub struct SizeReport {
     pub problem: Option<Problem>,
 }
 
-/// Sizes the file at `path` (`-` for standard input), telling `each` of every key.
+/// Sizes the file at `path` (`-` for standard input), on every core that helps.
 ///
 /// # Errors
 /// Only when the file cannot be opened or mapped.
-pub fn size_file(
+pub fn size_file(path: &Path, size_for: &SizeFor) -> io::Result<SizeReport> {
+    let name = path.display().to_string();
+    Ok(match container::open(path)? {
+        Source::Mapped(map) => size_bytes(&name, map.bytes(), size_for),
+        source @ Source::Streamed { .. } => size_source(&name, source, size_for, |_| ()),
+    })
+}
+
+/// As [`size_file`], telling `each` of every key in file order, on one core.
+///
+/// # Errors
+/// Only when the file cannot be opened or mapped.
+pub fn size_each(
     path: &Path,
     size_for: &SizeFor,
     each: impl FnMut(&KeySize<'_>),
 ) -> io::Result<SizeReport> {
     let name = path.display().to_string();
     Ok(match container::open(path)? {
-        Source::Mapped(map) => size_bytes(&name, map.bytes(), size_for, each),
+        Source::Mapped(map) => match unframed(map.bytes()) {
+            Ok(slice) => Sizer::new(size_for).run(slice, each).report(&name),
+            Err(source) => size_source(&name, source?, size_for, each),
+        },
         source @ Source::Streamed { .. } => size_source(&name, source, size_for, each),
     })
 }
 
-/// Sizes what `source` yields.
+/// Sizes what `source` yields, telling `each` of every key.
+///
+/// # Errors
+/// Only when nothing can be read at all.
 pub fn size_reader<'s>(
     name: &str,
     source: impl Read + Send + 's,
@@ -114,20 +134,22 @@ pub fn size_reader<'s>(
 }
 
 /// Sizes a snapshot that is all in memory.
-pub fn size_bytes(
-    name: &str,
-    bytes: &[u8],
-    size_for: &SizeFor,
-    each: impl FnMut(&KeySize<'_>),
-) -> SizeReport {
-    if Wrapper::sniff(bytes).is_some()
-        && let Ok(source) = container::streamed(bytes)
-    {
-        return size_source(name, source, size_for, each);
+pub fn size_bytes(name: &str, bytes: &[u8], size_for: &SizeFor) -> SizeReport {
+    match unframed(bytes) {
+        Ok(slice) => Sizer::new(size_for).run_on_all_cores(slice).report(name),
+        Err(Ok(source)) => size_source(name, source, size_for, |_| ()),
+        Err(Err(_)) => Sizer::broken(size_for, FlawKind::BadWrapper).report(name),
+    }
+}
+
+/// The snapshot in `bytes`, or how to stream it if it is compressed.
+fn unframed(bytes: &[u8]) -> Result<Slice<'_>, io::Result<Source<'_>>> {
+    if Wrapper::sniff(bytes).is_some() {
+        return Err(container::streamed(bytes));
     }
     let framing = Framing::parse(bytes.get(..4096).unwrap_or(bytes));
     let snapshot = bytes.get(framing.before..).unwrap_or_default();
-    Sizer::new(size_for).run(Slice::new(snapshot, framing.before as u64), each).report(name)
+    Ok(Slice::new(snapshot, framing.before as u64))
 }
 
 fn size_source(
@@ -137,7 +159,9 @@ fn size_source(
     each: impl FnMut(&KeySize<'_>),
 ) -> SizeReport {
     match source {
-        Source::Mapped(map) => size_bytes(name, map.bytes(), size_for, each),
+        Source::Mapped(map) => {
+            Sizer::new(size_for).run(Slice::new(map.bytes(), 0), each).report(name)
+        }
         Source::Streamed { bytes, framing, .. } => {
             let input = Stream::new(bytes, framing.before as u64);
             Sizer::new(size_for).run(input, each).report(name)
@@ -157,7 +181,8 @@ struct Sizer {
     size_for: SizeFor,
     value: ValueSize,
     dbs: BTreeMap<u64, Db>,
-    types: BTreeMap<(DataType, &'static str), TypeSize>,
+    /// Few, and the last one used is first: looked through in order.
+    types: Vec<TypeSize>,
     total: Total,
     problem: Option<Problem>,
 }
@@ -168,10 +193,15 @@ impl Sizer {
             size_for: *size_for,
             value: ValueSize::new(size_for),
             dbs: BTreeMap::new(),
-            types: BTreeMap::new(),
+            types: Vec::new(),
             total: Total::default(),
             problem: None,
         }
+    }
+
+    fn broken(size_for: &SizeFor, kind: FlawKind) -> Self {
+        let problem = Some(Problem::new(Flaw::new(0, kind), None, None));
+        Self { problem, ..Self::new(size_for) }
     }
 
     fn run(mut self, input: impl Input, each: impl FnMut(&KeySize<'_>)) -> Self {
@@ -182,61 +212,156 @@ impl Sizer {
         self
     }
 
+    /// The same where all bytes are at hand: one core finds the keys, all of them size.
+    fn run_on_all_cores(self, input: Slice<'_>) -> Self {
+        let threads = parallel::threads(0, input.rest().len());
+        if threads == 1 {
+            return self.run(input, |_| ());
+        }
+        let Ok(mut reader) = Reader::new(input) else { return self.run(input, |_| ()) };
+        let queue = Queue::default();
+        let sum = Mutex::new(self);
+        let header = reader.header();
+        let help = || {
+            let mut own = Self::new(&lock(&sum).size_for);
+            while let Some(segment) = queue.next() {
+                own.segment(input, header, segment);
+            }
+            lock(&sum).merge(own);
+        };
+        let broken = std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(help);
+            }
+            let mut own = Self::new(&lock(&sum).size_for);
+            let broken = cut(&mut reader, |segment| {
+                if let Some(oldest) = queue.add(segment) {
+                    own.segment(input, header, oldest);
+                }
+            });
+            queue.close();
+            lock(&sum).merge(own);
+            help();
+            broken
+        });
+        let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+        sum.problem = broken.map(|flaw| Problem::new(flaw, None, None));
+        sum
+    }
+
+    fn segment(&mut self, whole: Slice<'_>, header: Header, segment: Segment) {
+        let base = whole.offset();
+        let from = index(segment.start.saturating_sub(base));
+        let to = index(segment.end.saturating_sub(base));
+        let bytes = whole.rest().get(from..to).unwrap_or_default();
+        let mut reader = Reader::resume(Slice::new(bytes, segment.start), header, segment.db);
+        // It ends where the piece does; damage has been met on the walk that cut it.
+        let _ = self.keys(&mut reader, |_| ());
+    }
+
+    fn merge(&mut self, other: Self) {
+        for (number, found) in other.dbs {
+            let db = self.dbs.entry(number).or_default();
+            db.keys += found.keys;
+            db.expires += found.expires;
+        }
+        for found in other.types {
+            let sum = self.type_sum(found.data_type, found.encoding);
+            sum.keys += found.keys;
+            sum.bytes += found.bytes;
+            sum.elements += found.elements;
+        }
+        self.total.keys += other.total.keys;
+        self.total.bytes += other.total.bytes;
+        self.total.expired_keys += other.total.expired_keys;
+    }
+
     fn keys<I: Input>(
         &mut self,
         reader: &mut Reader<I>,
         mut each: impl FnMut(&KeySize<'_>),
     ) -> Result<(), Flaw> {
         let mut name = Vec::new();
-        while let Some(item) = reader.next_item()? {
-            let Item::Key(key) = item else { continue };
-            let expired = self.size_for.now_ms.zip(key.expires_ms);
-            if expired.is_some_and(|(now, at)| at < now) {
-                self.total.expired_keys += 1;
+        let mut db = (None, Db::default());
+        let result = loop {
+            let key = match reader.next_item() {
+                Ok(Some(Item::Key(key))) => key,
+                Ok(Some(_)) => continue,
+                Ok(None) => break Ok(()),
+                Err(flaw) => break Err(flaw),
+            };
+            if self.has_expired(&key) {
                 continue;
             }
-            let Key { kind, expires_ms, .. } = key;
             name.clear();
             name.extend_from_slice(key.name);
             let key = Key { name: &name, ..key_without_name(&key) };
-            self.value.begin(kind);
-            reader.value(&mut self.value)?;
-            let sized = self.value.finish();
-            let whole = keyspace::key(
-                &self.size_for,
-                &self.value.cost,
-                key.name.len() as u64,
-                expires_ms.is_some(),
-                sized,
-            );
-            self.add(&key, whole.encoding, whole.bytes, sized.elements);
-            each(&KeySize {
-                key,
-                bytes: whole.bytes,
-                encoding: whole.encoding,
-                elements: sized.elements,
-            });
-        }
-        Ok(())
+            self.value.begin(key.kind);
+            if let Err(flaw) = reader.value(&mut self.value) {
+                break Err(flaw);
+            }
+            if db.0 != key.db {
+                self.add_db(std::mem::replace(&mut db, (key.db, Db::default())));
+            }
+            db.1.keys += 1;
+            db.1.expires += u64::from(key.expires_ms.is_some());
+            each(&self.sized(key));
+        };
+        self.add_db(db);
+        result
     }
 
-    fn add(&mut self, key: &Key<'_>, encoding: &'static str, bytes: u64, elements: u64) {
-        let db = self.dbs.entry(key.db.unwrap_or_default()).or_default();
-        db.keys += 1;
-        db.expires += u64::from(key.expires_ms.is_some());
-        let data_type = key.kind.data_type();
-        let sum = self.types.entry((data_type, encoding)).or_insert(TypeSize {
-            data_type,
-            encoding,
-            keys: 0,
-            bytes: 0,
-            elements: 0,
-        });
+    fn has_expired(&mut self, key: &Key<'_>) -> bool {
+        let times = self.size_for.now_ms.zip(key.expires_ms);
+        let has_expired = times.is_some_and(|(now, at)| at < now);
+        self.total.expired_keys += u64::from(has_expired);
+        has_expired
+    }
+
+    /// Adds the key whose value was just walked.
+    #[inline]
+    fn sized<'k>(&mut self, key: Key<'k>) -> KeySize<'k> {
+        let sized = self.value.finish();
+        let (length, expires) = (key.name.len() as u64, key.expires_ms.is_some());
+        let whole = keyspace::key(&self.size_for, &self.value.cost, length, expires, sized);
+        let sum = self.type_sum(key.kind.data_type(), whole.encoding);
         sum.keys += 1;
-        sum.bytes += bytes;
-        sum.elements += elements;
+        sum.bytes += whole.bytes;
+        sum.elements += sized.elements;
         self.total.keys += 1;
-        self.total.bytes += bytes;
+        self.total.bytes += whole.bytes;
+        KeySize { key, bytes: whole.bytes, encoding: whole.encoding, elements: sized.elements }
+    }
+
+    fn add_db(&mut self, (number, found): (Option<u64>, Db)) {
+        if found.keys > 0 {
+            let db = self.dbs.entry(number.unwrap_or_default()).or_default();
+            db.keys += found.keys;
+            db.expires += found.expires;
+        }
+    }
+
+    #[inline]
+    fn type_sum(&mut self, data_type: DataType, encoding: &'static str) -> &mut TypeSize {
+        let is_it =
+            |sum: &TypeSize| sum.data_type == data_type && std::ptr::eq(sum.encoding, encoding);
+        let place = match self.types.iter().position(is_it) {
+            Some(place) => place,
+            None => self.new_type(data_type, encoding),
+        };
+        // Both branches above give an index of a present element.
+        #[expect(clippy::indexing_slicing, reason = "found or pushed just now")]
+        &mut self.types[place]
+    }
+
+    /// The place of a sum met for the first time, or under another copy of its name.
+    #[cold]
+    fn new_type(&mut self, data_type: DataType, encoding: &'static str) -> usize {
+        let is_it = |sum: &TypeSize| sum.data_type == data_type && sum.encoding == encoding;
+        self.types.iter().position(is_it).unwrap_or_else(|| {
+            self.types.push(TypeSize { data_type, encoding, keys: 0, bytes: 0, elements: 0 });
+            self.types.len() - 1
+        })
     }
 
     fn report(mut self, name: &str) -> SizeReport {
@@ -244,16 +369,49 @@ impl Sizer {
         self.total.table_bytes =
             self.dbs.values().map(|db| keyspace::tables(cost, db.keys, db.expires)).sum();
         self.total.bytes += self.total.table_bytes;
+        self.types.sort_by_key(|sum| (sum.data_type, sum.encoding));
         SizeReport {
             schema: "unfrag.rdb-size/1",
             file: name.to_owned(),
             sized_for: self.size_for.server.name(),
             allocator: self.size_for.allocator_name(),
             total: self.total,
-            types: self.types.into_values().collect(),
+            types: self.types,
             problem: self.problem,
         }
     }
+}
+
+/// Walks from key to key and cuts the snapshot into segments; returns damage that stopped it.
+fn cut(reader: &mut Reader<Slice<'_>>, mut add: impl FnMut(Segment)) -> Option<Flaw> {
+    let mut segment = Segment { start: reader.offset(), end: 0, db: reader.db(), has_depth: true };
+    let broken = loop {
+        let offset = reader.offset();
+        if offset - segment.start >= SEGMENT_BYTES {
+            add(Segment { end: offset, ..segment });
+            segment = Segment { start: offset, db: reader.db(), ..segment };
+        }
+        if reader.next_plain_string().is_some() {
+            continue;
+        }
+        match reader.next_item() {
+            Ok(Some(Item::Key(_))) => match reader.pass_value() {
+                Ok(()) => {}
+                // What stands before the damage is whole.
+                Err(flaw) => break (offset, Some(flaw)),
+            },
+            Ok(Some(_)) => {}
+            Ok(None) => break (offset, None),
+            Err(flaw) => break (offset, Some(flaw)),
+        }
+    };
+    let (end, broken) = broken;
+    add(Segment { end, ..segment });
+    broken
+}
+
+fn lock(sum: &Mutex<Sizer>) -> std::sync::MutexGuard<'_, Sizer> {
+    sum.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `key` with its name left out, free of the reader it came from.

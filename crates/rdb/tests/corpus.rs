@@ -16,7 +16,7 @@ use unfrag_rdb::format::DataType;
 use unfrag_rdb::input::{Scratch, Slice};
 use unfrag_rdb::problem::Flaw;
 use unfrag_rdb::reader::{Item, Reader};
-use unfrag_rdb::size::{SERVERS, SizeFor, size_file};
+use unfrag_rdb::size::{SERVERS, SizeFor, size_each, size_file};
 use unfrag_rdb::text::{Need, Text};
 use unfrag_rdb::value::{Event, Visitor};
 use unfrag_rdb::{Checksum, VerifyOptions, verify_file, verify_payload};
@@ -90,7 +90,8 @@ fn every_snapshot_is_sized_for_every_server() {
     for path in files(&root, "rdb") {
         for (server, name) in SERVERS {
             let mut keys = 0;
-            let report = size_file(&path, &SizeFor::new(server), |_| keys += 1).unwrap();
+            let report = size_each(&path, &SizeFor::new(server), |_| keys += 1).unwrap();
+            assert_eq!(size_file(&path, &SizeFor::new(server)).unwrap(), report);
             assert_eq!(report.total.keys, keys, "{} for {name}", path.display());
             assert!(report.problem.is_none(), "{} for {name}", path.display());
             assert!(report.total.bytes >= 40 * keys, "{} for {name}", path.display());

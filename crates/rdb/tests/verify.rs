@@ -8,6 +8,7 @@ use std::io::Read;
 
 use proptest::prelude::*;
 use support::{Cell, Encoder, every_type, listpack, valkey_types};
+use unfrag_rdb::size::{Server, SizeFor, size_bytes, size_reader};
 use unfrag_rdb::{
     Checksum, Feed, VerifyOptions, VerifyReport, verify_bytes, verify_payload, verify_reader,
 };
@@ -194,6 +195,10 @@ fn many_segments_say_what_one_says() {
     assert_eq!(one.checksum, Checksum::Ok);
     assert_eq!(verify_bytes("t", &bytes, &options(3)), one);
     assert_eq!(summary(&streamed(&bytes, &[65_536])), summary(&one));
+    let size_for = SizeFor::new(Server::Redis70);
+    let on_all_cores = size_bytes("t", &bytes, &size_for);
+    assert_eq!(size_reader("t", &*bytes, &size_for, |_| ()).unwrap(), on_all_cores);
+    assert_eq!(on_all_cores.total.keys, 8000);
 }
 
 proptest! {

@@ -54,6 +54,8 @@ pub(super) struct ValueSize {
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     kind: Option<ValueType>,
+    /// Elements that the file announced, where it does.
+    stated: u64,
     /// Elements told one by one, or counted in a closed encoding.
     elements: u64,
     /// Packed encodings that stay closed: their blocks, or their bytes where another block will hold them.
@@ -316,8 +318,8 @@ impl ValueSize {
 
     #[inline]
     fn score(&mut self, score: f64) {
-        // Only values that may become a listpack ask for the text of their scores.
-        if self.sums.elements <= self.limits.zset_entries {
+        // Only values that may become a listpack ask for the text of their scores, which is dear.
+        if self.sums.stated <= self.limits.zset_entries {
             self.sums.entry_bytes += score_bytes(score);
         }
     }
@@ -499,6 +501,7 @@ impl Visitor for ValueSize {
                     None => StringForm::Text(text.length()),
                 });
             }
+            Event::Count(count) => self.sums.stated = count,
             Event::Member(text) => self.member(text),
             Event::Scored(text) => self.scored(text),
             Event::Score(score) => self.score(score),

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::keys::{Keys, Repeated};
 use super::ledger::Ledger;
-use super::segment::{self, Checked, Queue, Segment};
+use super::segment::{self, Checked};
 use super::value::ValueCheck;
 use super::{Checksum, Findings, VerifyOptions, finish_tail, judge, judge_whole, rest_from};
 use crate::container::{Ending, Framing};
@@ -13,14 +13,11 @@ use crate::crc;
 use crate::format::{Dialect, Header, ValueType};
 use crate::input::{Input, Scratch, Slice, Stream};
 use crate::length;
+use crate::parallel::{self, Queue, SEGMENT_BYTES, Segment};
 use crate::problem::{Flaw, FlawKind};
 use crate::reader::{End, Item, Key, Reader};
 use crate::value;
 
-/// Bytes of a segment: many times what handing it over costs, few enough to share out evenly.
-const SEGMENT_BYTES: u64 = 1 << 20;
-/// Cores beyond these wait for the outline or for memory, and each holds up to 20 MiB.
-const THREADS_MAX: usize = 3;
 /// A string that starts with this byte is compressed: the only string that has anything to check.
 const COMPRESSED: u8 = 0xc3;
 
@@ -47,7 +44,7 @@ pub(super) fn of_slice(snapshot: &[u8], framing: Framing, options: &VerifyOption
     let mut own = ValueCheck::new();
     let mut untold = false;
     let end = std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads(options, snapshot.len()))
+        let helpers: Vec<_> = (1..parallel::threads(options.threads, snapshot.len()))
             .map(|_| {
                 scope.spawn(|| {
                     let mut check = ValueCheck::new();
@@ -72,16 +69,6 @@ pub(super) fn of_slice(snapshot: &[u8], framing: Framing, options: &VerifyOption
     let computed = gather(checked, &mut findings);
     conclude(&mut findings, end, snapshot, framing, computed);
     findings
-}
-
-fn threads(options: &VerifyOptions<'_>, bytes: usize) -> usize {
-    if bytes as u64 <= SEGMENT_BYTES {
-        return 1;
-    }
-    if options.threads > 0 {
-        return options.threads;
-    }
-    std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
 }
 
 /// What every core needs.

@@ -1,24 +1,12 @@
 //! Depth: a piece of a mapped file, its values decoded and its checksum summed. Read [`check`] first.
 
-use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, PoisonError};
-
 use super::value::ValueCheck;
 use crate::crc;
 use crate::format::{HEADER_BYTES, Header};
 use crate::input::{Slice, index};
+use crate::parallel::Segment;
 use crate::problem::Problem;
 use crate::reader::{Item, Reader};
-
-/// A piece of the file that starts before an item and ends after one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Segment {
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) db: Option<u64>,
-    /// Whether any value in it needs decoding; if not, only the checksum is summed.
-    pub(super) has_depth: bool,
-}
 
 /// What a segment gave.
 #[derive(Debug)]
@@ -79,53 +67,6 @@ fn values(
         }
         if walked.is_err() {
             return;
-        }
-    }
-}
-
-/// Work waiting, shared by all cores. The outline takes from it too when it is far ahead, so that it neither idles
-/// nor runs so far ahead that its pages have left the cache.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    state: Mutex<State>,
-    arrived: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Segment>,
-    is_closed: bool,
-}
-
-/// Segments that may wait: a mebibyte each, they stay in the page cache.
-const WAITING_MAX: usize = 32;
-
-impl Queue {
-    /// Adds a segment; the oldest comes back where too many wait, for the caller to check.
-    pub(super) fn add(&self, segment: Segment) -> Option<Segment> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.waiting.push_back(segment);
-        self.arrived.notify_one();
-        if state.waiting.len() > WAITING_MAX { state.waiting.pop_front() } else { None }
-    }
-
-    /// No more will be added.
-    pub(super) fn close(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
-        self.arrived.notify_all();
-    }
-
-    /// The next segment; waits for one until the queue is closed.
-    pub(super) fn next(&self) -> Option<Segment> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(segment) = state.waiting.pop_front() {
-                return Some(segment);
-            }
-            if state.is_closed {
-                return None;
-            }
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
