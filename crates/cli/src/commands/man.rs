@@ -10,7 +10,9 @@ pub(crate) fn run(printer: &Printer) -> anyhow::Result<Exit> {
     let mut page = vec![];
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
     for sub in command.get_subcommands() {
-        clap_mangen::Man::new(sub.clone()).title(format!("unfrag-{}", sub.get_name())).render(&mut page)?;
+        clap_mangen::Man::new(sub.clone())
+            .title(format!("unfrag-{}", sub.get_name()))
+            .render(&mut page)?;
     }
     printer.data(&String::from_utf8(page)?);
     Ok(Exit::Fine)
