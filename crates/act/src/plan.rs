@@ -153,8 +153,19 @@ pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
         let repack = repack_step(&plan, slabs, after_defrag);
         offer(&mut plan, report, sample, repack);
     }
+    if plan.steps.is_empty() && plan.refused.is_empty() && only_a_restart_helps(report, sample) {
+        for remedy in [RemedyName::Purge, RemedyName::Defrag, RemedyName::Repack] {
+            plan.refused.extend(guard::check(remedy, report, sample));
+        }
+    }
     plan.predicted_bytes = plan.steps.iter().filter_map(|s| s.predicted_bytes).sum();
     plan
+}
+
+/// A libc build tells nothing of its heap; that a fresh process would be smaller is all that is known.
+fn only_a_restart_helps(report: &Report, sample: &Sample) -> bool {
+    let is_libc = !sample.info.text("mem_allocator").is_none_or(|a| a.starts_with("jemalloc"));
+    is_libc && report.reclaim.restart.bytes.is_some_and(|bytes| bytes >= WORTHWHILE_BYTES)
 }
 
 fn offer(plan: &mut Plan, report: &Report, sample: &Sample, step: Step) {

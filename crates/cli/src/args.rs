@@ -83,6 +83,7 @@ pub(crate) struct CheckArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct FixArgs {
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,

@@ -10,7 +10,6 @@ use crate::link::waste;
 use crate::outcome::Status;
 use crate::plan::{CYCLE_FIRST, CYCLE_MOST};
 use crate::{ActError, RemedyName, Step};
-use std::collections::VecDeque;
 use std::time::Duration;
 use unfrag_model::Info;
 
@@ -18,8 +17,6 @@ use unfrag_model::Info;
 const TICK: Duration = Duration::from_millis(125);
 /// Looks after which effort and progress are judged.
 const LOOKS: u32 = 4;
-/// Looks over which progress is judged: four seconds.
-const JUDGED: usize = 8;
 /// Percent of the server's thread added while there is room, and the least that still gets on.
 const CYCLE_MORE: u32 = 5;
 const CYCLE_LEAST: u32 = 2;
@@ -51,7 +48,7 @@ fn refused(error: ActError) -> Result<Ended, ActError> {
 
 async fn drive(work: &mut Work<'_>) -> Result<Ended, ActError> {
     let mut cycle = CYCLE_FIRST;
-    let mut seen: VecDeque<Look> = VecDeque::new();
+    let mut mark: Option<Look> = None;
     let mut idle = 0;
     for look in 1u32.. {
         tokio::time::sleep(TICK).await;
@@ -64,17 +61,18 @@ async fn drive(work: &mut Work<'_>) -> Result<Ended, ActError> {
         if let Some(ended) = work.end(&info) {
             return Ok(ended);
         }
-        seen.push_back(Look::at(&info));
-        if seen.len() > JUDGED {
-            seen.pop_front();
-        }
         // It looks whether to start once a second: two seconds of rest mean that it sees nothing to do.
         idle = if info.count("active_defrag_running") == Some(0) { idle + 1 } else { 0 };
         if idle >= 4 {
             return Ok((Status::Done, "nothing is left that it would move".to_owned()));
         }
-        if seen.len() == JUDGED && is_plateau(&seen, info.count("used_memory").unwrap_or(0)) {
-            return Ok((Status::Done, "it moves data and frees nothing more".to_owned()));
+        let now = Look::at(&info);
+        match judge(*mark.get_or_insert(now), now) {
+            Verdict::TooEarly => {}
+            Verdict::Gains => mark = Some(now),
+            Verdict::Plateau => {
+                return Ok((Status::Done, "it moves data and frees nothing more".to_owned()));
+            }
         }
         let wanted = next_cycle(cycle, work.added_us(window), work.plan.bounds.latency_budget_us);
         if wanted != cycle {
@@ -103,8 +101,11 @@ fn next_cycle(cycle: u32, added_us: u64, budget_us: u64) -> u32 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Look {
     waste: u64,
-    hits: u64,
-    misses: u64,
+    used: u64,
+    /// Keys there are.
+    keys: u64,
+    /// Keys that defrag has looked at since the server started.
+    looked_at: u64,
 }
 
 impl Look {
@@ -112,18 +113,30 @@ impl Look {
         let count = |name| info.count(name).unwrap_or(0);
         Self {
             waste: waste(info),
-            hits: count("active_defrag_hits"),
-            misses: count("active_defrag_misses"),
+            used: count("used_memory"),
+            keys: info.keys().unwrap_or(0),
+            looked_at: count("active_defrag_key_hits") + count("active_defrag_key_misses"),
         }
     }
 }
 
-/// True when four seconds of work gave less than a thousandth of the data, and it looked at something meanwhile.
-fn is_plateau(seen: &VecDeque<Look>, used: u64) -> bool {
-    let (Some(first), Some(last)) = (seen.front(), seen.back()) else { return false };
-    let gained = first.waste.saturating_sub(last.waste);
-    let looked = (last.hits + last.misses).saturating_sub(first.hits + first.misses);
-    looked > 0 && gained < (used / 1000).max(64 << 10)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    TooEarly,
+    Gains,
+    Plateau,
+}
+
+/// Judged by work, not by time: on a starved machine nothing happens for seconds. Once every key was looked at and it
+/// gave less than a five-hundredth of the data, it will not give more.
+fn judge(mark: Look, now: Look) -> Verdict {
+    if now.looked_at.saturating_sub(mark.looked_at) < now.keys.max(1) {
+        Verdict::TooEarly
+    } else if mark.waste.saturating_sub(now.waste) < now.used / 500 {
+        Verdict::Plateau
+    } else {
+        Verdict::Gains
+    }
 }
 
 #[cfg(test)]
@@ -140,11 +153,10 @@ mod tests {
     }
 
     #[test]
-    fn a_plateau_needs_work_without_gain() {
-        let look = |waste, misses| Look { waste, hits: 0, misses };
-        let used = 100 << 20;
-        assert!(is_plateau(&VecDeque::from([look(9 << 20, 0), look(9 << 20, 5)]), used));
-        assert!(!is_plateau(&VecDeque::from([look(9 << 20, 0), look(8 << 20, 5)]), used));
-        assert!(!is_plateau(&VecDeque::from([look(9 << 20, 5), look(9 << 20, 5)]), used));
+    fn a_plateau_is_a_whole_scan_without_gain() {
+        let look = |waste, looked_at| Look { waste, used: 100 << 20, keys: 1000, looked_at };
+        assert_eq!(judge(look(9 << 20, 0), look(9 << 20, 999)), Verdict::TooEarly);
+        assert_eq!(judge(look(9 << 20, 0), look(9 << 20, 1000)), Verdict::Plateau);
+        assert_eq!(judge(look(9 << 20, 0), look(8 << 20, 1000)), Verdict::Gains);
     }
 }

@@ -132,7 +132,8 @@ fn headline(o: &Outcome, paint: Paint) -> String {
     };
     let mut line = format!("{}  {text}", paint.bold(word));
     if let Some(error) = &o.error {
-        line.push_str(&format!("\n  {}", wrap(&printable(error), paint.width, 2)));
+        line.push_str("\n  ");
+        line.push_str(&wrap(&printable(error), paint.width, 2));
     }
     line
 }
@@ -195,7 +196,7 @@ pub(crate) fn undone(target: &str, undone: &Undone) -> String {
     for r in &undone.restored_config {
         let note = r.note.as_ref().map_or_else(String::new, |n| format!(" ({n})"));
         let word = if r.restored { "is" } else { "could NOT be set to" };
-        text.push_str(&format!("  {} {word} {}{note}\n", r.name, r.value));
+        text += &format!("  {} {word} {}{note}\n", r.name, r.value);
     }
     text
 }
