@@ -4,13 +4,15 @@ use crate::connect_args::ConnectArgs;
 use crate::printer::ColorChoice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
+use unfrag_act::RemedyName;
 use unfrag_model::Verdict;
 
 /// Where did the memory of your Redis or Valkey server go, and how to get it back.
 #[derive(Debug, Parser)]
 #[command(name = "unfrag", version, disable_help_flag = true, disable_help_subcommand = true)]
 #[command(
-    after_help = "Exit codes: 0 fine, 1 a bug in unfrag, 2 usage, 3 findings at or above --fail-on,\n4 unreachable or not allowed, 5 unreadable input."
+    after_help = "Exit codes: 0 fine, 1 a bug in unfrag, 2 usage, 3 findings at or above --fail-on,\n4 unreachable or not allowed, 5 unreadable input, 6 a guard refused, 7 failed and\nrolled back, 8 roll-back failed."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -34,6 +36,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Is something wrong with a server's memory, what, and what would each remedy give back?
     Check(Box<CheckArgs>),
+    /// Give memory back while the server keeps serving: purge, defrag, repack, within a latency budget.
+    Fix(Box<FixArgs>),
+    /// Put back what an interrupted fix changed, and delete what it set aside.
+    Undo(Box<UndoArgs>),
     /// Verify a snapshot; size it for any server version.
     Rdb(crate::rdb_args::RdbArgs),
     /// Start a disposable, really fragmented server to try this on; Ctrl-C stops it.
@@ -54,6 +60,9 @@ pub(crate) struct CheckArgs {
     pub(crate) connect: ConnectArgs,
     #[command(flatten)]
     pub(crate) files: FileArgs,
+    /// Read only the servers named, not the Cluster around them.
+    #[arg(long, conflicts_with = "cluster")]
+    pub(crate) only: bool,
     /// Output: human, json, markdown.
     #[arg(
         short,
@@ -80,6 +89,122 @@ pub(crate) struct CheckArgs {
     /// Use this advisory table instead of the built-in one.
     #[arg(long, help_heading = "Output", value_name = "FILE")]
     pub(crate) advisories: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct FixArgs {
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+    /// Do it without asking.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Print the plan with every command it may send, and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Only these remedies: purge, defrag, repack.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "REMEDY",
+        hide_possible_values = true
+    )]
+    pub(crate) only: Vec<Remedy>,
+    /// End after this: 90s, 15m, 2h.
+    #[arg(long, default_value = "15m", value_name = "TIME", value_parser = duration)]
+    pub(crate) max_duration: Duration,
+    /// Latency that may be added at the 99.9th percentile: 5ms, 800us.
+    #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = duration)]
+    pub(crate) latency_budget: Duration,
+    /// Stop when RSS / used is down to this.
+    #[arg(long, value_name = "RATIO")]
+    pub(crate) target_ratio: Option<f64>,
+    /// Go on where a guard says no and may be overridden (the plan says which and why).
+    #[arg(long)]
+    pub(crate) allow: bool,
+    /// Hold the fix that another terminal runs on this server.
+    #[arg(long, conflicts_with_all = ["yes", "dry_run", "resume", "abort"])]
+    pub(crate) pause: bool,
+    /// Let it go on.
+    #[arg(long, conflicts_with_all = ["yes", "dry_run", "abort"])]
+    pub(crate) resume: bool,
+    /// End it; it puts everything back.
+    #[arg(long, conflicts_with_all = ["yes", "dry_run"])]
+    pub(crate) abort: bool,
+    /// Output: human, json.
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value = "human",
+        value_name = "FORM",
+        hide_possible_values = true
+    )]
+    pub(crate) output: Form,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+    /// Output: human, json.
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value = "human",
+        value_name = "FORM",
+        hide_possible_values = true
+    )]
+    pub(crate) output: Form,
+}
+
+/// Output of commands that act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    Human,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Remedy {
+    Purge,
+    Defrag,
+    Repack,
+}
+
+impl From<Remedy> for RemedyName {
+    fn from(value: Remedy) -> Self {
+        match value {
+            Remedy::Purge => Self::Purge,
+            Remedy::Defrag => Self::Defrag,
+            Remedy::Repack => Self::Repack,
+        }
+    }
+}
+
+/// Longer than any run.
+const MOST_SECONDS: f64 = 7.0 * 86400.0;
+
+/// `90s`, `15m`, `2h`, `5ms`, `800us`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(at).unwrap_or((text, ""));
+    let seconds = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("write a number and a unit: 800us, 5ms, 90s, 15m, 2h".to_owned()),
+    };
+    let value = number.parse::<f64>().map_err(|_| format!("`{number}` is not a number"))? * seconds;
+    if (1e-5..=MOST_SECONDS).contains(&value) {
+        Ok(Duration::from_secs_f64(value))
+    } else {
+        Err("out of range".to_owned())
+    }
 }
 
 /// Pasted or saved output instead of a server.

@@ -4,6 +4,8 @@ pub(crate) mod acl;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod explain;
+pub(crate) mod fix;
 pub(crate) mod lab;
 pub(crate) mod man;
 pub(crate) mod rdb;
+pub(crate) mod undo;

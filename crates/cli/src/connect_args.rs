@@ -47,9 +47,6 @@ pub(crate) struct ConnectArgs {
     /// Read a whole Cluster; this is done by itself when a node says that it belongs to one.
     #[arg(short = 'c')]
     pub(crate) cluster: bool,
-    /// Read only the servers named, not the Cluster around them.
-    #[arg(long, conflicts_with = "cluster")]
-    pub(crate) only: bool,
     /// Also read the replicas of a primary, and the primary of a replica.
     #[arg(long)]
     pub(crate) replicas: bool,

@@ -1,5 +1,6 @@
 //! Exit codes: part of the interface, documented in the README.
 
+use unfrag_act::ActError;
 use unfrag_client::fleet::FleetError;
 use unfrag_client::secret_source::SecretError;
 use unfrag_client::{ClientError, ErrorKind, TargetError, files::FileError};
@@ -21,6 +22,12 @@ pub(crate) enum Exit {
     Unreachable = 4,
     /// An input file cannot be read.
     Unreadable = 5,
+    /// A guard refused; nothing was changed.
+    Refused = 6,
+    /// It failed or was stopped, and everything was put back.
+    RolledBack = 7,
+    /// It failed, and something could not be put back.
+    RollBackFailed = 8,
 }
 
 /// A mistake of the command line that clap cannot see.
@@ -43,6 +50,13 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
         if cause.is::<crate::commands::rdb::Unreadable>() {
             return Exit::Unreadable;
+        }
+        if let Some(error) = cause.downcast_ref::<ActError>() {
+            return if matches!(error, ActError::Client(_)) {
+                Exit::Unreachable
+            } else {
+                Exit::Refused
+            };
         }
         if cause.is::<FileError>() || cause.is::<FleetError>() || cause.is::<AdvisoryError>() {
             return Exit::Unreadable;

@@ -33,6 +33,8 @@ fn main() -> ExitCode {
 fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Check(args) => commands::check::run(&args, printer),
+        Command::Fix(args) => commands::fix::run(&args, printer),
+        Command::Undo(args) => commands::undo::run(&args, printer),
         Command::Lab(args) => commands::lab::run(&args, printer),
         Command::Rdb(args) => commands::rdb::run(&args, printer),
         Command::Explain(args) => commands::explain::run(&args, printer),

@@ -62,6 +62,29 @@ impl Printer {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
+    /// Talk that replaces the line before it on a terminal; a line of its own elsewhere.
+    pub(crate) fn progress(&self, text: &str) {
+        let mut stderr = std::io::stderr().lock();
+        let _ = if stderr.is_terminal() {
+            write!(stderr, "\r\x1b[2K{text}").and_then(|()| stderr.flush())
+        } else {
+            writeln!(stderr, "{text}")
+        };
+    }
+
+    /// True when somebody can be asked.
+    pub(crate) fn can_ask(&self) -> bool {
+        std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+
+    /// Asks on stderr; only `y` or `yes` is a yes.
+    pub(crate) fn ask(&self, question: &str) -> bool {
+        let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).is_ok()
+            && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    }
+
     /// An error with its causes, each once.
     pub(crate) fn error(&self, error: &anyhow::Error) {
         self.talk(&format!("error: {error}"));

@@ -2,6 +2,7 @@
 //!
 //! Renderers return text; [`crate::printer`] alone writes it.
 
+pub(crate) mod fix;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod ladder;

@@ -53,7 +53,7 @@ fn from_servers(
     }
     let options = SurveyOptions {
         discover: DiscoverOptions { replication: args.connect.replicas },
-        only_targets: args.connect.only,
+        only_targets: args.only,
         ..SurveyOptions::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

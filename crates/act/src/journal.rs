@@ -1,0 +1,306 @@
+//! The journal: every change with its inverse, on disk before it is made. Read [`Journal`] first.
+//!
+//! One file a run, JSON lines, append-only, under `$XDG_STATE_HOME/unfrag` or `~/.local/state/unfrag`. A run holds its
+//! file's lock while it lives; a file without an `end` line and without a lock is a run that was killed.
+
+use crate::ActError;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "kebab-case")]
+pub enum Entry {
+    /// The first line.
+    Begin {
+        /// The server, without secrets.
+        target: String,
+        /// Its process.
+        run_id: String,
+        /// Ours.
+        pid: u32,
+        /// Milliseconds since 1970.
+        at_unix_ms: u64,
+    },
+    /// A setting is about to be changed.
+    Set {
+        /// Its name.
+        name: String,
+        /// What it is: the inverse is to set this.
+        from: String,
+        /// What it will be.
+        to: String,
+    },
+    /// A setting was put back and read back.
+    Restored {
+        /// Its name.
+        name: String,
+    },
+    /// Keys are about to be set aside under names that begin so.
+    SetAside {
+        /// The inverse is to delete what is left under it.
+        prefix: String,
+        /// They expire by themselves after this.
+        ttl_ms: u64,
+    },
+    /// Nothing is left under that prefix.
+    Cleaned {
+        /// The prefix.
+        prefix: String,
+    },
+    /// The run ended with everything put back.
+    End,
+}
+
+/// The folder journals are kept in.
+#[derive(Debug, Clone)]
+pub struct Journals {
+    folder: PathBuf,
+}
+
+impl Journals {
+    /// In this folder.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// The user's: `$XDG_STATE_HOME/unfrag`, or `~/.local/state/unfrag`.
+    pub fn of_user() -> Self {
+        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
+        Self::at(state.unwrap_or_else(std::env::temp_dir).join("unfrag"))
+    }
+
+    /// Begins the journal of a run. Refuses while another run on this process lives, or has left changes behind.
+    pub fn begin(&self, target: &str, run_id: &str) -> Result<Journal, ActError> {
+        self.refuse_others(run_id)?;
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ActError::Journal { path, source }
+        };
+        std::fs::create_dir_all(&self.folder).map_err(fail(&self.folder))?;
+        let at_unix_ms = now_ms();
+        let path = self.folder.join(format!("{at_unix_ms}-{}.jsonl", short(run_id)));
+        let file =
+            OpenOptions::new().create_new(true).append(true).open(&path).map_err(fail(&path))?;
+        file.try_lock().map_err(|e| match e {
+            TryLockError::Error(source) => ActError::Journal { path: path.clone(), source },
+            TryLockError::WouldBlock => ActError::Busy { who: path.display().to_string() },
+        })?;
+        // The folder's entry must survive a power cut as well.
+        File::open(&self.folder).and_then(|f| f.sync_all()).map_err(fail(&self.folder))?;
+        let mut journal = Journal { path, file };
+        journal.write(&Entry::Begin {
+            target: target.to_owned(),
+            run_id: run_id.to_owned(),
+            pid: std::process::id(),
+            at_unix_ms,
+        })?;
+        Ok(journal)
+    }
+
+    fn refuse_others(&self, run_id: &str) -> Result<(), ActError> {
+        match self.unfinished()?.into_iter().find(|r| r.run_id == run_id) {
+            Some(run) if run.is_running => Err(ActError::Busy {
+                who: format!("process {} on this machine, {}", run.pid, run.path.display()),
+            }),
+            Some(run) => Err(ActError::Interrupted { path: run.path }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs that have not ended: alive, or killed.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, ActError> {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Ok(vec![]) };
+        let mut runs = vec![];
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|e| e == "jsonl")
+                && let Some(run) = Unfinished::read(&path)
+                    .map_err(|source| ActError::Journal { path: path.clone(), source })?
+            {
+                runs.push(run);
+            }
+        }
+        runs.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(runs)
+    }
+}
+
+/// The journal of a run in progress.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a line and returns when it is on disk.
+    pub fn write(&mut self, entry: &Entry) -> Result<(), ActError> {
+        let fail = |source| ActError::Journal { path: self.path.clone(), source };
+        let mut line = serde_json::to_vec(entry).map_err(|e| fail(e.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(fail)
+    }
+
+    /// Opens the journal of a killed run to finish it; `None` while it lives.
+    pub(crate) fn reopen(path: &Path) -> Result<Option<Self>, ActError> {
+        let fail = |source| ActError::Journal { path: path.to_owned(), source };
+        let file = OpenOptions::new().append(true).open(path).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { path: path.to_owned(), file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(fail(source)),
+        }
+    }
+
+    /// The last line: everything is put back. The file is removed, for it has nothing more to say.
+    pub(crate) fn end(mut self) -> Result<(), ActError> {
+        self.write(&Entry::End)?;
+        let _ = std::fs::remove_file(crate::control::file_of(&self.path));
+        let path = self.path.clone();
+        std::fs::remove_file(&path).map_err(|source| ActError::Journal { path, source })
+    }
+}
+
+/// A run that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its journal.
+    pub path: PathBuf,
+    /// The server, as it was named.
+    pub target: String,
+    /// The process it worked on.
+    pub run_id: String,
+    /// The process it was.
+    pub pid: u32,
+    /// It lives: the lock is held.
+    pub is_running: bool,
+    /// Settings still changed: name, value before, last value we set. In the order in which they were changed.
+    pub settings: Vec<(String, String, String)>,
+    /// Prefixes under which keys may still be set aside.
+    pub prefixes: Vec<String>,
+}
+
+impl Unfinished {
+    /// `None` when that run has ended. A last line that was cut off by the kill announced a change that was not made.
+    fn read(path: &Path) -> std::io::Result<Option<Self>> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            // It ended while we looked.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let entries: Vec<Entry> =
+            text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+        let Some(Entry::Begin { target, run_id, pid, .. }) = entries.first() else {
+            return Ok(None);
+        };
+        if entries.last() == Some(&Entry::End) {
+            return Ok(None);
+        }
+        let (settings, prefixes) = outstanding(&entries);
+        let is_running = File::open(path)
+            .is_ok_and(|f| matches!(f.try_lock_shared(), Err(TryLockError::WouldBlock)));
+        Ok(Some(Self {
+            path: path.to_owned(),
+            target: target.clone(),
+            run_id: run_id.clone(),
+            pid: *pid,
+            is_running,
+            settings,
+            prefixes,
+        }))
+    }
+}
+
+/// What the entries changed and did not put back. Pure.
+fn outstanding(entries: &[Entry]) -> (Vec<(String, String, String)>, Vec<String>) {
+    let mut settings: Vec<(String, String, String)> = vec![];
+    let mut prefixes: Vec<String> = vec![];
+    for entry in entries {
+        match entry {
+            Entry::Set { name, from, to } => match settings.iter_mut().find(|(n, ..)| n == name) {
+                // Driven up and down: the first value is the one to go back to.
+                Some(known) => known.2.clone_from(to),
+                None => settings.push((name.clone(), from.clone(), to.clone())),
+            },
+            Entry::Restored { name } => settings.retain(|(n, ..)| n != name),
+            Entry::SetAside { prefix, .. } if !prefixes.contains(prefix) => {
+                prefixes.push(prefix.clone());
+            }
+            Entry::Cleaned { prefix } => prefixes.retain(|p| p != prefix),
+            _ => {}
+        }
+    }
+    (settings, prefixes)
+}
+
+fn short(run_id: &str) -> String {
+    run_id.chars().filter(char::is_ascii_alphanumeric).take(12).collect()
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str, from: &str, to: &str) -> Entry {
+        Entry::Set { name: name.into(), from: from.into(), to: to.into() }
+    }
+
+    #[test]
+    fn what_is_outstanding_goes_back_to_its_first_value() {
+        let entries = [
+            set("hz", "10", "500"),
+            set("activedefrag", "no", "yes"),
+            set("hz", "500", "100"),
+            Entry::Restored { name: "activedefrag".into() },
+            Entry::SetAside { prefix: "a".into(), ttl_ms: 1 },
+            Entry::SetAside { prefix: "b".into(), ttl_ms: 1 },
+            Entry::Cleaned { prefix: "a".into() },
+        ];
+        let (settings, prefixes) = outstanding(&entries);
+        assert_eq!(settings, [("hz".to_owned(), "10".to_owned(), "100".to_owned())]);
+        assert_eq!(prefixes, ["b"]);
+    }
+
+    #[test]
+    fn a_second_run_is_refused_while_one_lives_and_after_it_was_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let journals = Journals::at(folder.path());
+        let mut journal = journals.begin("here", "run1").unwrap();
+        journal.write(&set("hz", "10", "500")).unwrap();
+        assert!(matches!(journals.begin("here", "run1"), Err(ActError::Busy { .. })));
+        assert!(journals.begin("there", "run2").is_ok(), "another server is another matter");
+        drop(journal);
+        assert!(matches!(journals.begin("here", "run1"), Err(ActError::Interrupted { .. })));
+        let left = &journals.unfinished().unwrap()[0];
+        let journal = Journal::reopen(&left.path).unwrap().unwrap();
+        journal.end().unwrap();
+        assert!(journals.begin("here", "run1").is_ok());
+    }
+
+    #[test]
+    fn a_line_cut_off_by_a_kill_is_no_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let journals = Journals::at(folder.path());
+        let journal = journals.begin("here", "run1").unwrap();
+        let mut file = OpenOptions::new().append(true).open(journal.path()).unwrap();
+        file.write_all(b"{\"entry\":\"set\",\"name\":\"hz\",\"fr").unwrap();
+        drop(journal);
+        assert_eq!(journals.unfinished().unwrap()[0].settings, []);
+    }
+}

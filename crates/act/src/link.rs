@@ -1,0 +1,120 @@
+//! [`Link`]: the connection that acts, with what is asked of a server over and over.
+
+use crate::ActError;
+use std::time::Duration;
+use unfrag_client::connect::CLIENT_NAME;
+use unfrag_client::{Address, ConnectOptions, Connection, connect, resp};
+use unfrag_model::Info;
+
+/// The name our acting connection takes: two of them on one server find each other by it.
+pub(crate) const ACTING_NAME: &str = "unfrag-acting";
+
+/// A server's own figures are sampled every 100 ms; after a change they are worth reading after this.
+pub(crate) const SETTLE: Duration = Duration::from_millis(300);
+
+/// The acting connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
+    pub(crate) address: Address,
+    pub(crate) options: ConnectOptions,
+    /// The process it speaks with.
+    pub(crate) run_id: String,
+}
+
+impl Link {
+    pub(crate) async fn open(
+        address: &Address,
+        options: &ConnectOptions,
+    ) -> Result<Self, ActError> {
+        let mut connection = connect(address, options).await?;
+        let info = read_info(&mut connection).await?;
+        let run_id = info.text("run_id").unwrap_or_default().to_owned();
+        Ok(Self { connection, address: address.clone(), options: options.clone(), run_id })
+    }
+
+    /// A new connection after the old one broke; tries for as long as a short restart or a network blip lasts.
+    pub(crate) async fn reopen(&mut self) -> Result<(), ActError> {
+        const TRIES: u32 = 20;
+        let mut last = None;
+        for _ in 0..TRIES {
+            match Self::open(&self.address, &self.options).await {
+                Ok(link) => {
+                    *self = link;
+                    return Ok(());
+                }
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        Err(last.unwrap_or_else(|| ActError::Unsafe("the server does not answer".to_owned())))
+    }
+
+    /// INFO without commandstats: some 6 KB.
+    pub(crate) async fn info(&mut self) -> Result<Info, ActError> {
+        read_info(&mut self.connection).await
+    }
+
+    /// INFO, once the server has sampled itself again.
+    pub(crate) async fn settled_info(&mut self) -> Result<Info, ActError> {
+        tokio::time::sleep(SETTLE).await;
+        self.info().await
+    }
+
+    pub(crate) async fn config_get(&mut self, name: &str) -> Result<Option<String>, ActError> {
+        let value = self.connection.call(&["CONFIG", "GET", name]).await?;
+        Ok(resp::pairs(&value)
+            .into_iter()
+            .find(|(n, _)| n == name)
+            .and_then(|(_, v)| resp::text(v)))
+    }
+
+    pub(crate) async fn config_set(&mut self, name: &str, value: &str) -> Result<(), ActError> {
+        self.connection.call(&["CONFIG", "SET", name, value]).await?;
+        Ok(())
+    }
+
+    /// Takes the acting name and makes sure that nobody else has it.
+    pub(crate) async fn claim(&mut self) -> Result<(), ActError> {
+        let named = self.connection.call(&["CLIENT", "SETNAME", ACTING_NAME]).await;
+        let listed = match named {
+            Ok(_) => self.connection.call(&["CLIENT", "LIST"]).await,
+            Err(error) => Err(error),
+        };
+        // A user who may not list clients is still guarded by the journal's lock on this machine.
+        let list = match listed {
+            Ok(value) => resp::text(&value).unwrap_or_default(),
+            Err(error) if error.is_reply() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let wanted = format!(" name={ACTING_NAME} ");
+        let others: Vec<&str> = list.lines().filter(|l| l.contains(&wanted)).collect();
+        if others.len() > 1 {
+            let who = others
+                .iter()
+                .filter_map(|l| l.split(" addr=").nth(1)?.split(' ').next())
+                .collect::<Vec<_>>()
+                .join(", ");
+            let _ = self.connection.call(&["CLIENT", "SETNAME", CLIENT_NAME]).await;
+            return Err(ActError::Busy { who });
+        }
+        Ok(())
+    }
+}
+
+async fn read_info(connection: &mut Connection) -> Result<Info, ActError> {
+    let value = connection.call(&["INFO"]).await?;
+    Ok(Info::parse(&resp::text(&value).unwrap_or_default()))
+}
+
+/// A fork child is at work: BGSAVE, AOF rewrite, a replica's full synchronisation, a module's.
+pub(crate) fn is_forking(info: &Info) -> bool {
+    ["rdb_bgsave_in_progress", "aof_rewrite_in_progress", "module_fork_in_progress"]
+        .iter()
+        .any(|field| info.flag(field) == Some(true))
+}
+
+/// Bytes of small free regions, by the server's own figures, comparable between two readings of one server.
+pub(crate) fn waste(info: &Info) -> u64 {
+    info.signed("allocator_frag_bytes").and_then(|b| u64::try_from(b).ok()).unwrap_or(0)
+}

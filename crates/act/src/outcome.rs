@@ -1,0 +1,155 @@
+//! [`Outcome`]: what was done, what it gave back, and what was put back. Its JSON form is `unfrag.fix/1`.
+
+use crate::probe::Percentiles;
+use crate::settings::Restored;
+use crate::{Plan, RemedyName};
+use serde::Serialize;
+use unfrag_model::{Info, Layers, Report};
+
+/// How a step or a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// As planned.
+    Done,
+    /// There was nothing left for it to do.
+    NotNeeded,
+    /// Ended early by a bound of the plan: time, target reached.
+    Bounded,
+    /// Ended early by the user.
+    Stopped,
+    /// The server refuses this remedy.
+    Refused,
+    /// It failed.
+    Failed,
+}
+
+/// Latency that a probe of our own saw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    /// Before anything was done.
+    pub baseline: Percentiles,
+    /// While it was done.
+    pub during: Percentiles,
+}
+
+impl Latency {
+    /// What the step added at the 99.9th percentile, in microseconds.
+    pub fn added_p999_us(&self) -> u64 {
+        self.during.p999.saturating_sub(self.baseline.p999)
+    }
+}
+
+/// One step, done.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepOutcome {
+    /// What.
+    pub remedy: RemedyName,
+    /// How it ended.
+    pub status: Status,
+    /// More of that, for people.
+    pub note: String,
+    /// Bytes it was to give back.
+    pub predicted_bytes: Option<u64>,
+    /// Bytes of RSS that are gone; negative when RSS grew meanwhile.
+    pub reclaimed_bytes: i64,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// Latency, before and during.
+    pub latency_us: Latency,
+}
+
+/// What was not touched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// A remedy, or a key.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+/// The whole run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// The server.
+    pub target: String,
+    /// How it ended.
+    pub status: Status,
+    /// Why it ended early or failed.
+    pub error: Option<String>,
+    /// The ladder before.
+    pub before: Layers,
+    /// The ladder after.
+    pub after: Layers,
+    /// Bytes it was to give back.
+    pub predicted_bytes: u64,
+    /// Bytes of RSS given back; negative when RSS grew.
+    pub reclaimed_bytes: i64,
+    /// RSS of a fresh process with the same data.
+    pub floor_rss_bytes: Option<u64>,
+    /// The steps.
+    pub steps: Vec<StepOutcome>,
+    /// Settings that were changed.
+    pub restored_config: Vec<Restored>,
+    /// What was not touched.
+    pub skipped: Vec<Skipped>,
+}
+
+impl Outcome {
+    /// Of a plan without steps.
+    pub fn nothing(plan: &Plan, report: &Report) -> Self {
+        Self {
+            target: plan.target.clone(),
+            status: if plan.refused.is_empty() { Status::NotNeeded } else { Status::Refused },
+            error: None,
+            before: report.layers,
+            after: report.layers,
+            predicted_bytes: 0,
+            reclaimed_bytes: 0,
+            floor_rss_bytes: plan.floor_rss_bytes,
+            steps: vec![],
+            restored_config: vec![],
+            skipped: skipped(plan),
+        }
+    }
+
+    /// True when everything that was changed is as it was.
+    pub fn is_restored(&self) -> bool {
+        self.restored_config.iter().all(|r| r.restored)
+    }
+
+    /// Bytes that a restart would still give.
+    pub fn left_for_restart(&self) -> Option<u64> {
+        Some(self.after.rss?.saturating_sub(self.floor_rss_bytes?))
+    }
+}
+
+/// What a plan leaves out.
+pub(crate) fn skipped(plan: &Plan) -> Vec<Skipped> {
+    let refused = plan.refused.iter();
+    refused.map(|r| Skipped { what: r.what.name().to_owned(), why: r.why.clone() }).collect()
+}
+
+/// The ladder of a bare INFO, with limits taken over from the report.
+pub(crate) fn layers(info: &Info, like: &Layers) -> Layers {
+    let known = |like: Option<u64>, field: &str| like.and_then(|_| info.count(field));
+    let mut layers = Layers {
+        used: info.count("used_memory"),
+        allocated: known(like.allocated, "allocator_allocated"),
+        active: known(like.active, "allocator_active"),
+        resident: known(like.resident, "allocator_resident"),
+        rss: info.count("used_memory_rss"),
+        remainder: 0,
+        ..*like
+    };
+    let levels = layers.levels();
+    if let (Some((_, first)), Some((_, last))) = (levels.first(), levels.last()) {
+        let rises: u64 = levels
+            .iter()
+            .zip(levels.iter().skip(1))
+            .map(|((_, lower), (_, upper))| upper.saturating_sub(*lower))
+            .sum();
+        layers.remainder = last.cast_signed() - first.cast_signed() - rises.cast_signed();
+    }
+    layers
+}

@@ -1,0 +1,315 @@
+//! [`Plan`]: what will be done, made from a report and a sample before anything is done. Pure.
+//!
+//! A plan is immutable, can be written down as JSON, and names every command that may be sent. The executor chooses
+//! nothing that it does not allow.
+
+use crate::guard::{self, Refusal};
+use serde::Serialize;
+use std::time::Duration;
+use unfrag_model::{Engine, Report, Sample, Version};
+
+/// A remedy of this crate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemedyName {
+    /// MEMORY PURGE until RSS stops falling.
+    Purge,
+    /// The server's own active defrag, driven within the latency budget.
+    Defrag,
+    /// Compaction by copying keys and deferring the frees.
+    Repack,
+}
+
+impl RemedyName {
+    /// Its name on the command line and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Purge => "purge",
+            Self::Defrag => "defrag",
+            Self::Repack => "repack",
+        }
+    }
+}
+
+/// How far a run may go.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Bounds {
+    /// Only these remedies; empty means all.
+    pub only: Vec<RemedyName>,
+    /// The whole run ends after this.
+    pub max_duration: Duration,
+    /// Latency that may be added at the 99.9th percentile, in microseconds.
+    pub latency_budget_us: u64,
+    /// Stop when RSS / used is at or below this.
+    pub target_ratio: Option<f64>,
+    /// Go on where a guard that can be overridden says no.
+    pub allow: bool,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            only: vec![],
+            max_duration: Duration::from_secs(15 * 60),
+            latency_budget_us: 5000,
+            target_ratio: None,
+            allow: false,
+        }
+    }
+}
+
+/// A setting that is changed for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is now, as the sample has it.
+    pub from: String,
+    /// What it is set to; driven between this and `most` where that differs.
+    pub to: String,
+    /// The most it is driven to.
+    pub most: String,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// What.
+    pub remedy: RemedyName,
+    /// Why, and on what condition, in one sentence.
+    pub why: String,
+    /// Bytes of RSS it should give back; `None` when it only takes what the step before left.
+    pub predicted_bytes: Option<u64>,
+    /// Settings it changes and puts back.
+    pub settings: Vec<Setting>,
+    /// Every command it may send, with what varies in capitals.
+    pub commands: Vec<String>,
+}
+
+/// What will be done to one server.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// `unfrag.plan/1`.
+    pub schema: &'static str,
+    /// The server, as people would name it.
+    pub target: String,
+    /// The process it was made for.
+    pub run_id: String,
+    /// `Redis 8.2.3`.
+    pub server: String,
+    /// How far it may go.
+    pub bounds: Bounds,
+    /// In order.
+    pub steps: Vec<Step>,
+    /// What is left out, and why.
+    pub refused: Vec<Refusal>,
+    /// Bytes of RSS that all of it should give back.
+    pub predicted_bytes: u64,
+    /// RSS that a fresh process would have.
+    pub floor_rss_bytes: Option<u64>,
+    /// How repack copies a key here.
+    pub copying: Copying,
+}
+
+/// How a key is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Copying {
+    /// COPY: every encoding stays as it is, TTLs too (6.2 on).
+    Copy,
+    /// DUMP and RESTORE: where COPY is missing.
+    Dump,
+    /// DUMP and RESTORE with the idle time, for LRU policies.
+    DumpIdle,
+    /// DUMP and RESTORE with the access counter, for LFU policies.
+    DumpFreq,
+}
+
+/// Less than this is not worth touching a server for.
+const WORTHWHILE_BYTES: u64 = 2 << 20;
+
+/// Plans for one server. Without steps there is nothing to do, or [`Plan::refused`] says why it cannot be done.
+pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
+    let mut plan = Plan {
+        schema: "unfrag.plan/1",
+        target: sample.target.clone(),
+        run_id: sample.info.text("run_id").unwrap_or_default().to_owned(),
+        server: sample.info.engine().to_string(),
+        floor_rss_bytes: report.reclaim.restart.floor_rss_bytes,
+        copying: copying(sample),
+        bounds,
+        steps: vec![],
+        refused: vec![],
+        predicted_bytes: 0,
+    };
+    let pages = report.reclaim.purge.bytes.unwrap_or(0);
+    let slabs = movable_bytes(report, sample);
+    if pages >= WORTHWHILE_BYTES {
+        offer(&mut plan, report, sample, purge_step(pages));
+    }
+    if slabs >= WORTHWHILE_BYTES {
+        offer(&mut plan, report, sample, defrag_step(sample, slabs));
+        let after_defrag = plan.steps.iter().any(|s| s.remedy == RemedyName::Defrag);
+        let repack = repack_step(&plan, slabs, after_defrag);
+        offer(&mut plan, report, sample, repack);
+    }
+    if plan.steps.is_empty() && plan.refused.is_empty() && only_a_restart_helps(report, sample) {
+        for remedy in [RemedyName::Purge, RemedyName::Defrag, RemedyName::Repack] {
+            plan.refused.extend(guard::check(remedy, report, sample));
+        }
+    }
+    plan.predicted_bytes = plan.steps.iter().filter_map(|s| s.predicted_bytes).sum();
+    plan
+}
+
+/// A libc build tells nothing of its heap; that a fresh process would be smaller is all that is known.
+fn only_a_restart_helps(report: &Report, sample: &Sample) -> bool {
+    let is_libc = !sample.info.text("mem_allocator").is_none_or(|a| a.starts_with("jemalloc"));
+    is_libc && report.reclaim.restart.bytes.is_some_and(|bytes| bytes >= WORTHWHILE_BYTES)
+}
+
+fn offer(plan: &mut Plan, report: &Report, sample: &Sample, step: Step) {
+    let only = &plan.bounds.only;
+    if !only.is_empty() && !only.contains(&step.remedy) {
+        return;
+    }
+    let refusals = guard::check(step.remedy, report, sample);
+    let blocked = refusals.iter().any(|r| !(plan.bounds.allow && r.overridable));
+    if blocked {
+        plan.refused.extend(refusals);
+    } else {
+        plan.steps.push(step);
+    }
+}
+
+/// Bytes of whole slabs that packing frees: what defrag and repack go after. Large classes have pages of their own.
+fn movable_bytes(report: &Report, sample: &Sample) -> u64 {
+    let bins = sample.malloc_stats.as_ref().filter(|m| !m.bins.is_empty());
+    let estimate = |e: &unfrag_model::Estimate| {
+        Some(e.bytes?.saturating_sub(report.reclaim.purge.bytes.unwrap_or(0)))
+    };
+    bins.map(unfrag_model::MallocStats::small_reclaimable_bytes)
+        .or_else(|| estimate(&report.reclaim.defrag))
+        .or_else(|| estimate(&report.reclaim.repack))
+        .unwrap_or(0)
+}
+
+/// The share of free slabs that is really given back, measured over all workloads and servers of the testbed.
+const GIVEN_BACK_PERCENT: u64 = 97;
+
+fn purge_step(pages: u64) -> Step {
+    Step {
+        remedy: RemedyName::Purge,
+        why: "pages that hold nothing are kept in RAM".to_owned(),
+        predicted_bytes: Some(pages),
+        settings: vec![],
+        commands: purge_commands(),
+    }
+}
+
+fn purge_commands() -> Vec<String> {
+    vec!["MEMORY PURGE".to_owned(), "INFO".to_owned(), "CONFIG GET jemalloc-bg-thread".to_owned()]
+}
+
+/// The shortest slices an old server can be made to take: `hz` is how often a second it takes one.
+pub(crate) const HZ_SHORT: &str = "500";
+/// Share of the server's thread that defrag may take, in percent: where it begins, and the most.
+pub(crate) const CYCLE_FIRST: u32 = 15;
+/// See [`CYCLE_FIRST`].
+pub(crate) const CYCLE_MOST: u32 = 50;
+
+/// Settings that make defrag look at everything, in short slices. `activedefrag` comes last.
+fn defrag_settings(sample: &Sample) -> Vec<Setting> {
+    let now = |name: &str| sample.config.text(name).unwrap_or_default().to_owned();
+    let setting = |name: &'static str, to: &str, most: &str| Setting {
+        name,
+        from: now(name),
+        to: to.to_owned(),
+        most: most.to_owned(),
+    };
+    let (first, most) = (CYCLE_FIRST.to_string(), CYCLE_MOST.to_string());
+    // The gates: with the defaults (100 MB, 10 %) it never looks again once it is half done.
+    let mut all = vec![
+        setting("active-defrag-ignore-bytes", "1048576", "1048576"),
+        setting("active-defrag-threshold-lower", "1", "1"),
+        setting("active-defrag-threshold-upper", "20", "20"),
+        setting("active-defrag-cycle-max", &first, &most),
+        setting("active-defrag-cycle-min", &first, &most),
+    ];
+    if !has_short_slices(sample.info.engine()) {
+        all.push(setting("hz", HZ_SHORT, HZ_SHORT));
+    }
+    if sample.config.flag("activedefrag") != Some(true) {
+        all.push(setting("activedefrag", "yes", "yes"));
+    }
+    all
+}
+
+/// Redis 8.0 and Valkey 8.1 run defrag in slices of half a millisecond; before, one slice per server tick.
+pub(crate) fn has_short_slices(engine: Engine) -> bool {
+    engine.at_least(Version::new(8, 0, 0), Version::new(8, 1, 0))
+}
+
+fn defrag_step(sample: &Sample, slabs: u64) -> Step {
+    let settings = defrag_settings(sample);
+    let mut commands: Vec<String> = settings
+        .iter()
+        .map(|s| {
+            let range = if s.to == s.most { s.to.clone() } else { format!("{}..{}", s.to, s.most) };
+            format!("CONFIG SET {} {range}   (now {}; put back at the end)", s.name, s.from)
+        })
+        .collect();
+    commands.extend(["CONFIG GET NAME".to_owned(), "INFO".to_owned(), "PING".to_owned()]);
+    commands.extend(purge_commands());
+    Step {
+        remedy: RemedyName::Defrag,
+        why: "live data is spread over pages that are mostly empty, and this server can move it"
+            .to_owned(),
+        predicted_bytes: Some(slabs / 100 * GIVEN_BACK_PERCENT),
+        settings,
+        commands,
+    }
+}
+
+fn repack_step(plan: &Plan, slabs: u64, after_defrag: bool) -> Step {
+    let how = match plan.copying {
+        Copying::Copy => "COPY, RENAME, PEXPIRE, MEMORY USAGE",
+        Copying::Dump => "DUMP, RESTORE, RENAME, PEXPIRE, PEXPIREAT, PTTL, TIME, MEMORY USAGE",
+        Copying::DumpIdle | Copying::DumpFreq => {
+            "DUMP, RESTORE, RENAME, PEXPIRE, PEXPIREAT, OBJECT, MEMORY USAGE"
+        }
+    };
+    let why = if after_defrag {
+        "only if defrag leaves more than a fiftieth of the data as waste, or is refused: keys are copied into the holes"
+    } else {
+        "live data is spread over pages that are mostly empty: keys are copied into the holes, batch by batch"
+    };
+    let mut commands = vec![
+        format!("EVALSHA BATCH   (a script that calls {how}; each batch is atomic)"),
+        "SCRIPT LOAD SCRIPT".to_owned(),
+        "SCAN CURSOR COUNT 500 / CLUSTER GETKEYSINSLOT SLOT COUNT".to_owned(),
+        "SELECT DB".to_owned(),
+        format!("UNLINK {}*   (only names this run made)", crate::remedy::repack::PREFIX),
+        "PING".to_owned(),
+    ];
+    commands.extend(purge_commands());
+    Step {
+        remedy: RemedyName::Repack,
+        why: why.to_owned(),
+        predicted_bytes: (!after_defrag).then_some(slabs / 100 * GIVEN_BACK_PERCENT),
+        settings: vec![],
+        commands,
+    }
+}
+
+fn copying(sample: &Sample) -> Copying {
+    let policy =
+        sample.info.text("maxmemory_policy").or_else(|| sample.config.text("maxmemory-policy"));
+    let engine = sample.info.engine();
+    match policy {
+        Some(p) if p.ends_with("-lru") => Copying::DumpIdle,
+        Some(p) if p.ends_with("-lfu") => Copying::DumpFreq,
+        _ if engine.at_least(Version::new(6, 2, 0), Version::new(7, 2, 0)) => Copying::Copy,
+        _ => Copying::Dump,
+    }
+}

@@ -1,0 +1,115 @@
+-- One batch of repack, atomic as every script. KEYS: keys of one slot. ARGV: 1 prefix of our names, 2 their life in ms,
+-- 3 how to copy (copy, dump, dump-idle, dump-freq), 4 largest key in bytes, 5 bytes after which to stop,
+-- 6 'fill' to make copies only, which soak up the allocator's cache of freed regions and are deleted later, 7 number
+-- of the first name. Key i is set aside as prefix, number + i, and dots up to its own length: a name of another size
+-- class would hand the old name's region straight to the new one, and names would never move.
+-- Answers: keys looked at, keys done, bytes done, positions of keys too big, positions of keys that cannot be copied.
+local prefix, life, how, fill = ARGV[1], ARGV[2], ARGV[3], ARGV[6] == 'fill'
+local largest, enough = tonumber(ARGV[4]), tonumber(ARGV[5])
+local first = tonumber(ARGV[7])
+local looked, done, bytes = 0, 0, 0
+local big, odd, copied = {}, {}, {}
+
+local function number(n) return string.format('%.0f', n) end
+local function padded(name, i) return name .. string.rep('.', math.min(#KEYS[i], 512) - #name) end
+local function aside(i) return padded(prefix .. number(first + i), i) end
+local function fresh(i) return padded(prefix .. 't' .. i, i) end
+
+-- The moment of expiry, exact to the millisecond. PTTL counts from a clock that runs on, so before PEXPIRETIME (7.0)
+-- both are read in one and the same millisecond.
+local function expiry(key)
+  local at = redis.pcall('PEXPIRETIME', key)
+  if type(at) == 'number' then return at end
+  while true do
+    local before = redis.call('TIME')
+    local ttl = redis.call('PTTL', key)
+    local after = redis.call('TIME')
+    local ms = math.floor(before[2] / 1000)
+    if ttl < 0 then return ttl end
+    if before[1] == after[1] and ms == math.floor(after[2] / 1000) then
+      return before[1] * 1000 + ms + ttl
+    end
+  end
+end
+
+-- Makes a fresh value under `to` from `from`, which has moved to `source`. Restores idle time or access counter.
+local function restore(payload, to, at, usage)
+  local made
+  if usage and how == 'dump-idle' then
+    made = redis.pcall('RESTORE', to, 0, payload, 'IDLETIME', usage)
+  elseif usage and how == 'dump-freq' then
+    made = redis.pcall('RESTORE', to, 0, payload, 'FREQ', usage)
+  else
+    made = redis.pcall('RESTORE', to, 0, payload)
+  end
+  if made.err then return false end
+  if at >= 0 then redis.call('PEXPIREAT', to, number(at)) end
+  return true
+end
+
+local function usage_of(key)
+  local usage
+  if how == 'dump-idle' then usage = redis.pcall('OBJECT', 'IDLETIME', key) end
+  if how == 'dump-freq' then usage = redis.pcall('OBJECT', 'FREQ', key) end
+  if type(usage) == 'number' then return usage end
+end
+
+-- COPY keeps every encoding; the renames wait until all copies are made, so that names and table entries move, too.
+local function by_copy(i)
+  local made = redis.pcall('COPY', KEYS[i], fill and aside(i) or fresh(i))
+  if type(made) == 'table' then return nil end
+  if made == 1 then
+    if fill then redis.call('PEXPIRE', aside(i), life) else copied[i] = true end
+  end
+  return made == 1
+end
+
+-- RESTORE goes straight to the key's own name, because RENAME would count as an access.
+local function by_dump(i)
+  local key = KEYS[i]
+  local usage = usage_of(key)
+  local payload = redis.pcall('DUMP', key)
+  if not payload then return false end
+  if type(payload) == 'table' then return nil end
+  if fill then
+    if not restore(payload, aside(i), -1) then return nil end
+    redis.call('PEXPIRE', aside(i), life)
+    return true
+  end
+  local at = expiry(key)
+  redis.call('RENAME', key, aside(i))
+  if restore(payload, key, at, usage) then
+    redis.call('PEXPIRE', aside(i), life)
+    return true
+  end
+  redis.call('RENAME', aside(i), key)
+  return nil
+end
+
+for i = 1, #KEYS do
+  looked = i
+  local size = redis.call('MEMORY', 'USAGE', KEYS[i])
+  if size and size > largest then
+    big[#big + 1] = i
+  elseif size then
+    local made
+    if how == 'copy' then made = by_copy(i) else made = by_dump(i) end
+    if made then
+      done = done + 1
+      bytes = bytes + size
+    elseif made == nil then
+      odd[#odd + 1] = i
+    end
+  end
+  if bytes >= enough then break end
+end
+for i = 1, looked do
+  if copied[i] then
+    redis.call('RENAME', KEYS[i], aside(i))
+    redis.call('PEXPIRE', aside(i), life)
+  end
+end
+for i = 1, looked do
+  if copied[i] then redis.call('RENAME', fresh(i), KEYS[i]) end
+end
+return {looked, done, bytes, big, odd}

@@ -1,0 +1,65 @@
+//! [`undo`]: finishes the clean-up of a run that was killed. Idempotent: a second undo finds nothing to do.
+
+use crate::ActError;
+use crate::journal::{Journal, Journals};
+use crate::link::Link;
+use crate::permit::ChangePermit;
+use crate::remedy::repack;
+use crate::settings::{Restored, Settings};
+use serde::Serialize;
+use unfrag_client::{Address, ConnectOptions};
+
+/// What was put back on one server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Undone {
+    /// Interrupted runs found for this server.
+    pub runs: u64,
+    /// Settings put back.
+    pub restored_config: Vec<Restored>,
+    /// Keys that had been set aside and are deleted now.
+    pub keys_deleted: u64,
+}
+
+impl Undone {
+    /// True when nothing is left to put back.
+    pub fn is_complete(&self) -> bool {
+        self.restored_config.iter().all(|r| r.restored)
+    }
+}
+
+/// Undoes every interrupted run on this server. A run is this server's when the process is the same, or when it has
+/// the same address and was restarted since: settings that were changed at run time went with the old process, unless
+/// somebody wrote them into its configuration file, which reading them back shows.
+pub async fn undo(
+    address: &Address,
+    options: &ConnectOptions,
+    journals: &Journals,
+    permit: impl FnOnce(&str) -> ChangePermit,
+) -> Result<Undone, ActError> {
+    let mut link = Link::open(address, options).await?;
+    let permit = permit(&link.run_id);
+    if permit.run_id() != link.run_id {
+        return Err(ActError::Changed { what: "the permit is for another process".to_owned() });
+    }
+    let mut undone = Undone::default();
+    for run in journals.unfinished()? {
+        if run.run_id != link.run_id && run.target != address.to_string() {
+            continue;
+        }
+        let Some(mut journal) = Journal::reopen(&run.path)? else {
+            let who = format!("process {} is still at it, {}", run.pid, run.path.display());
+            return Err(ActError::Busy { who });
+        };
+        undone.runs += 1;
+        let mut settings = Settings::left_behind(run.settings);
+        undone.restored_config.extend(settings.restore(&mut link, &mut journal).await);
+        for prefix in &run.prefixes {
+            undone.keys_deleted +=
+                repack::delete_left_behind(&mut link, &mut journal, prefix).await?;
+        }
+        if undone.is_complete() {
+            journal.end()?;
+        }
+    }
+    Ok(undone)
+}

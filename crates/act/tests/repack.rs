@@ -1,0 +1,309 @@
+//! Repack on real servers: nothing is lost, changed or left behind, whoever else is at work.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use redis::{Commands, Connection, Value};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use unfrag_act::{Bounds, ChangePermit, Journals, Outcome, Plan, RemedyName, Run, Status, Stop};
+use unfrag_act::{execute, permit::Consent, plan};
+use unfrag_client::{Address, ConnectOptions, SampleOptions};
+use unfrag_diagnose::diagnose;
+use unfrag_testbed::deployment::{Cluster, Replicated};
+use unfrag_testbed::workload::Workload;
+use unfrag_testbed::{Kind, Options, Server, measure, require};
+
+const FILL_BYTES: u64 = 48 << 20;
+const JEMALLOC: [Kind; 3] = [Kind::Redis6, Kind::Redis7, Kind::Redis8];
+
+fn options() -> ConnectOptions {
+    // Debug builds on a busy machine: a fork or a fill may take seconds.
+    ConnectOptions::default().with_timeout(Duration::from_secs(30))
+}
+
+async fn planned(server: &Server, bounds: Bounds) -> (Plan, unfrag_model::Layers, Address) {
+    let address = Address::Tcp("127.0.0.1".to_owned(), server.port());
+    let mut connection = unfrag_client::connect(&address, &options()).await.unwrap();
+    let sample = unfrag_client::sample(&mut connection, &SampleOptions::default()).await.unwrap();
+    let report = diagnose(&sample);
+    (plan::make(&report, &sample, bounds), report.layers, address)
+}
+
+/// Repacks and insists that it came to its end.
+fn repack(server: &Server) -> Outcome {
+    let outcome = repack_any(server);
+    assert_eq!(outcome.status, Status::Done, "{outcome:#?}");
+    outcome
+}
+
+fn cmd(words: &[&str]) -> redis::Cmd {
+    let mut cmd = redis::Cmd::new();
+    for word in words {
+        cmd.arg(*word);
+    }
+    cmd
+}
+
+fn run(connection: &mut Connection, words: &[&str]) -> Value {
+    cmd(words).query(connection).unwrap()
+}
+
+/// Every type in every encoding, in two databases, with and without a TTL; names of all lengths, binary ones too.
+fn fill_with_everything(server: &Server, connection: &mut Connection) {
+    for db in ["3", "0"] {
+        run(connection, &["SELECT", db]);
+        run(connection, &["SET", "int", "12345"]);
+        run(connection, &["SET", "e", "short"]);
+        run(connection, &["SET", "raw", &"x".repeat(3000)]);
+        run(connection, &["SET", "bits", "\u{1}\u{ff}"]);
+        redis::cmd("SET").arg(b"\x00\xff\r\n*{}").arg("binary name").exec(connection).unwrap();
+        run(connection, &["SET", &format!("long:{}", "n".repeat(700)), "v"]);
+        for i in 0..600 {
+            let (i, long) = (i.to_string(), format!("{i}:{}", "y".repeat(80)));
+            run(connection, &["RPUSH", "list:big", &long]);
+            run(connection, &["HSET", "hash:big", &long, &i]);
+            run(connection, &["SADD", "set:big", &long]);
+            run(connection, &["ZADD", "zset:big", &i, &long]);
+            run(connection, &["XADD", "stream", "*", "field", &long]);
+        }
+        run(connection, &["RPUSH", "list", "a", "b"]);
+        run(connection, &["HSET", "hash", "a", "1", "b", "2"]);
+        run(connection, &["SADD", "set:int", "1", "2", "3"]);
+        run(connection, &["SADD", "set", "a", "b"]);
+        run(connection, &["ZADD", "zset", "1.5", "a"]);
+        run(connection, &["PFADD", "hll", "a", "b", "c"]);
+        run(connection, &["XGROUP", "CREATE", "stream", "g", "0"]);
+        run(
+            connection,
+            &["XREADGROUP", "GROUP", "g", "c", "COUNT", "50", "STREAMS", "stream", ">"],
+        );
+        run(connection, &["XDEL", "stream", "0-1"]);
+        if server.kind() == Kind::Redis8 {
+            run(connection, &["HPEXPIRE", "hash", "9000000", "FIELDS", "1", "a"]);
+        }
+        for (key, ms) in [("int", "8000123"), ("raw", "8000456"), ("list:big", "8000789")] {
+            run(connection, &["PEXPIRE", key, ms]);
+        }
+    }
+}
+
+/// What DEBUG DIGEST does not cover: exact expiry, encodings, consumer groups.
+fn details(connection: &mut Connection) -> Vec<String> {
+    let mut all = vec![];
+    for db in ["3", "0"] {
+        run(connection, &["SELECT", db]);
+        for key in ["int", "raw", "list:big"] {
+            let script = "while true do local a=redis.call('TIME') local t=redis.call('PTTL',KEYS[1]) local b=redis.call('TIME') \
+                local m=math.floor(a[2]/1000) if a[1]==b[1] and m==math.floor(b[2]/1000) then return string.format('%.0f',a[1]*1000+m+t) end end";
+            all.push(format!("{key} {:?}", run(connection, &["EVAL", script, "1", key])));
+        }
+        let keys = [
+            "int", "e", "raw", "list", "list:big", "hash", "hash:big", "set", "set:int", "set:big",
+            "zset", "zset:big", "stream", "hll",
+        ];
+        for key in keys {
+            all.push(format!("{key} {:?}", run(connection, &["OBJECT", "ENCODING", key])));
+        }
+        all.push(format!("{:?}", run(connection, &["XPENDING", "stream", "g"])));
+        all.push(format!("{:?}", run(connection, &["XINFO", "GROUPS", "stream"])));
+        all.push(format!(
+            "{:?}",
+            cmd(&["HPEXPIRETIME", "hash", "FIELDS", "1", "a"]).query::<Value>(connection).ok()
+        ));
+    }
+    all
+}
+
+fn ours(connection: &mut Connection) -> Vec<String> {
+    connection.scan_match::<_, String>("~uf*").unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn every_type_and_every_ttl_comes_out_as_it_was() {
+    for kind in JEMALLOC.into_iter().filter(|k| require(*k)) {
+        // The second policy makes it go by DUMP and RESTORE.
+        for policy in ["noeviction", "allkeys-lru", "allkeys-lfu"] {
+            let server =
+                Server::start(kind, &Options::args(&["--maxmemory-policy", policy])).unwrap();
+            let mut connection = server.connection().unwrap();
+            fill_with_everything(&server, &mut connection);
+            Workload::Strings.run(&mut connection, FILL_BYTES, 7).unwrap();
+            let before = (measure::digest(&mut connection).unwrap(), details(&mut connection));
+            let outcome = repack(&server);
+            let after = (measure::digest(&mut connection).unwrap(), details(&mut connection));
+            assert_eq!(before.0, after.0, "{} {policy}", kind.name());
+            if policy == "noeviction" {
+                assert_eq!(before.1, after.1, "{}", kind.name());
+            } else {
+                // RESTORE chooses the compact encodings again; expiry and groups must be the same.
+                let kept = |all: &[String]| {
+                    all.iter()
+                        .filter(|l| !l.contains("listpack") && !l.contains("ht\""))
+                        .cloned()
+                        .collect::<Vec<_>>()
+                };
+                assert_eq!(kept(&before.1).len(), kept(&after.1).len());
+            }
+            assert_eq!(ours(&mut connection), Vec::<String>::new());
+            assert!(outcome.reclaimed_bytes > 0, "{} {policy}: {outcome:#?}", kind.name());
+        }
+    }
+}
+
+#[test]
+fn idle_times_are_kept_under_lru() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let server =
+        Server::start(Kind::Redis7, &Options::args(&["--maxmemory-policy", "allkeys-lru"]))
+            .unwrap();
+    let mut connection = server.connection().unwrap();
+    Workload::Strings.run(&mut connection, FILL_BYTES, 7).unwrap();
+    run(&mut connection, &["SET", "old", "v"]);
+    let payload: Vec<u8> = redis::cmd("DUMP").arg("old").query(&mut connection).unwrap();
+    redis::cmd("RESTORE")
+        .arg("old")
+        .arg(0)
+        .arg(&payload)
+        .arg("REPLACE")
+        .arg("IDLETIME")
+        .arg(5000)
+        .exec(&mut connection)
+        .unwrap();
+    repack(&server);
+    let idle: i64 = redis::cmd("OBJECT").arg("IDLETIME").arg("old").query(&mut connection).unwrap();
+    assert!((5000..5200).contains(&idle), "{idle}");
+}
+
+/// Writers count up, readers look: every acknowledged increment is there, and no key is ever missing.
+#[test]
+fn writers_and_readers_notice_nothing() {
+    for kind in JEMALLOC.into_iter().filter(|k| require(*k)) {
+        let server = Server::start(kind, &Options::default()).unwrap();
+        let mut connection = server.connection().unwrap();
+        Workload::Strings.run(&mut connection, FILL_BYTES, 7).unwrap();
+        let stop = AtomicBool::new(false);
+        let acknowledged = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..2)
+                .map(|worker| {
+                    let (stop, mut connection) = (&stop, server.connection().unwrap());
+                    scope.spawn(move || {
+                        let mut counts = [0u64; 50];
+                        while !stop.load(Ordering::Relaxed) {
+                            for (n, count) in counts.iter_mut().enumerate() {
+                                let key = format!("count:{worker}:{n}");
+                                if *count > 0 {
+                                    let seen: Option<u64> = connection.get(&key).unwrap();
+                                    assert_eq!(seen, Some(*count), "{key} was missing or stale");
+                                }
+                                *count = connection.incr(&key, 1).unwrap();
+                            }
+                        }
+                        counts
+                    })
+                })
+                .collect();
+            repack(&server);
+            stop.store(true, Ordering::Relaxed);
+            workers.into_iter().map(|w| w.join().unwrap()).collect::<Vec<_>>()
+        });
+        for (worker, counts) in acknowledged.iter().enumerate() {
+            for (n, count) in counts.iter().enumerate() {
+                let there: u64 = connection.get(format!("count:{worker}:{n}")).unwrap();
+                assert_eq!(there, *count);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_replica_ends_equal_to_its_primary() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let servers = Replicated::start(Kind::Redis7, 1, &Options::default()).unwrap();
+    let mut primary = servers.primary.connection().unwrap();
+    fill_with_everything(&servers.primary, &mut primary);
+    Workload::Strings.run(&mut primary, FILL_BYTES, 7).unwrap();
+    let before = measure::digest(&mut primary).unwrap();
+    repack(&servers.primary);
+    let mut replica = servers.replicas.first().unwrap().connection().unwrap();
+    let offset = measure::field(&mut primary, "master_repl_offset").unwrap();
+    measure::wait_until("the replica's catching up", 20, || {
+        Ok(measure::field(&mut replica, "slave_repl_offset")? >= offset)
+    })
+    .unwrap();
+    assert_eq!(measure::digest(&mut primary).unwrap(), before);
+    assert_eq!(measure::digest(&mut replica).unwrap(), before);
+}
+
+#[test]
+fn a_cluster_keeps_every_key_in_its_slot() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let cluster = Cluster::start(Kind::Redis7, 0, &Options::default()).unwrap();
+    let node = cluster.nodes.first().unwrap();
+    let mut connection = node.connection().unwrap();
+    let value = "v".repeat(700);
+    let mut written = 0;
+    for n in 0..60_000u32 {
+        // A third of them belong here; the others are answered with MOVED.
+        written += u32::from(
+            redis::cmd("SET").arg(format!("k{n}")).arg(&value).exec(&mut connection).is_ok(),
+        );
+    }
+    assert!(written > 15_000, "{written}");
+    for n in (0..60_000u32).filter(|n| n % 3 > 0) {
+        let _: Result<(), _> = redis::cmd("DEL").arg(format!("k{n}")).query(&mut connection);
+    }
+    let before = measure::digest(&mut connection).unwrap();
+    let outcome = repack(node);
+    assert!(outcome.reclaimed_bytes > 2 << 20, "{outcome:#?}");
+    assert_eq!(measure::digest(&mut connection).unwrap(), before);
+    assert_eq!(ours(&mut connection), Vec::<String>::new());
+}
+
+#[test]
+fn near_maxmemory_nothing_is_evicted_or_refused() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let server =
+        Server::start(Kind::Redis7, &Options::args(&["--maxmemory-policy", "allkeys-random"]))
+            .unwrap();
+    let mut connection = server.connection().unwrap();
+    Workload::Strings.run(&mut connection, FILL_BYTES, 7).unwrap();
+    let used = measure::field(&mut connection, "used_memory").unwrap();
+    run(&mut connection, &["CONFIG", "SET", "maxmemory", &(used + (8 << 20)).to_string()]);
+    let keys = measure::keys(&mut connection).unwrap();
+    repack_any(&server);
+    assert_eq!(measure::keys(&mut connection).unwrap(), keys);
+    assert_eq!(measure::field(&mut connection, "evicted_keys").unwrap(), 0);
+}
+
+/// As [`repack`], whatever its status.
+fn repack_any(server: &Server) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    runtime.block_on(async {
+        let bounds = Bounds { only: vec![RemedyName::Repack], ..Bounds::default() };
+        let (plan, before, address) = planned(server, bounds).await;
+        assert_eq!(plan.steps.len(), 1, "{plan:#?}");
+        let permit = ChangePermit::mint(Consent::Flag, &plan.run_id);
+        let journals = Journals::at(folder.path());
+        let run = Run {
+            plan: &plan,
+            permit: &permit,
+            before,
+            address: &address,
+            options: &options(),
+            journals: &journals,
+            stop: Stop::default(),
+        };
+        let outcome = execute(run, &mut |_| {}).await.unwrap();
+        assert!(journals.unfinished().unwrap().is_empty(), "the journal has ended");
+        outcome
+    })
+}

@@ -1,0 +1,259 @@
+//! `unfrag fix`: sample, diagnose, plan, show, ask, act, verify, report.
+
+use crate::args::{FixArgs, Form};
+use crate::exit::{Exit, UsageError};
+use crate::printer::Printer;
+use crate::render::fix as render;
+use anyhow::Context;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use unfrag_act::control::{self, Order};
+use unfrag_act::permit::Consent;
+use unfrag_act::{
+    Bounds, ChangePermit, Event, Journals, Outcome, Plan, Run, Status, Stop, execute, plan,
+};
+use unfrag_client::{Address, ConnectOptions, DiscoverOptions, SurveyOptions, Target, survey};
+use unfrag_diagnose::diagnose;
+use unfrag_model::Report;
+
+/// One server that will be worked on.
+struct Patient {
+    plan: Plan,
+    report: Report,
+    address: Address,
+    options: ConnectOptions,
+    is_replica: bool,
+}
+
+pub(crate) fn run(args: &FixArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    let mut patients = runtime.block_on(patients(args, printer))?;
+    if let Some(order) = order(args) {
+        return give(order, &patients, printer);
+    }
+    // A replica is a heap of its own, and the one whose trouble costs least: it goes first.
+    patients.sort_by_key(|p| !p.is_replica);
+    let plans: Vec<&Plan> = patients.iter().map(|p| &p.plan).collect();
+    if args.dry_run {
+        printer.data(&match args.output {
+            Form::Human => render::plans(&plans, printer.paint(), true),
+            Form::Json => render::json(&plans)?,
+        });
+        return Ok(Exit::Fine);
+    }
+    let shown = render::plans(&plans, printer.paint(), false);
+    printer.talk(shown.trim_end());
+    if plans.iter().all(|p| p.steps.is_empty()) {
+        return nothing_to_do(args, &patients, printer);
+    }
+    let consent = consent(args, printer)?;
+    let outcomes = act(&runtime, &patients, consent, printer)?;
+    printer.data(&match args.output {
+        Form::Human => render::outcomes(&outcomes, printer.paint()),
+        Form::Json => render::outcomes_json(&outcomes)?,
+    });
+    Ok(outcomes.iter().map(exit).max_by_key(|e| *e as u8).unwrap_or(Exit::Fine))
+}
+
+fn exit(outcome: &Outcome) -> Exit {
+    match outcome.status {
+        _ if !outcome.is_restored() => Exit::RollBackFailed,
+        Status::Failed | Status::Stopped => Exit::RolledBack,
+        _ if outcome.steps.iter().all(|s| s.status == Status::Refused) => Exit::Refused,
+        _ => Exit::Fine,
+    }
+}
+
+async fn patients(args: &FixArgs, printer: &Printer) -> anyhow::Result<Vec<Patient>> {
+    let named = args.connect.named()?;
+    let mut patients = vec![];
+    for warning in &named.warnings {
+        printer.talk(&format!("warning: {warning}"));
+    }
+    for (target, options) in &named.targets {
+        let survey_options = SurveyOptions {
+            discover: DiscoverOptions { replication: args.connect.replicas },
+            // Only what was named is changed; -c and --replicas name more.
+            only_targets: !args.connect.cluster && !args.connect.replicas,
+            ..SurveyOptions::default()
+        };
+        let found = survey(&[(target.clone(), options.clone())], &survey_options).await;
+        for reading in found.readings {
+            let sample = reading.result?;
+            let address = match (&reading.node, target) {
+                (Some(node), _) => node.address.clone(),
+                (None, Target::Server(address)) => address.clone(),
+                (None, Target::Sentinel { .. }) => continue,
+            };
+            let report = diagnose(&sample);
+            let plan = plan::make(&report, &sample, bounds(args));
+            let is_replica = sample.info.is_replica();
+            // The acting connection begins in db 0, wherever the target's URI points.
+            let options = ConnectOptions { db: 0, resp3: false, ..options.clone() };
+            patients.push(Patient { plan, report, address, options, is_replica });
+        }
+    }
+    Ok(patients)
+}
+
+fn bounds(args: &FixArgs) -> Bounds {
+    Bounds {
+        only: args.only.iter().map(|r| (*r).into()).collect(),
+        max_duration: args.max_duration,
+        latency_budget_us: u64::try_from(args.latency_budget.as_micros()).unwrap_or(u64::MAX),
+        target_ratio: args.target_ratio,
+        allow: args.allow,
+    }
+}
+
+fn nothing_to_do(args: &FixArgs, patients: &[Patient], printer: &Printer) -> anyhow::Result<Exit> {
+    let refused = patients.iter().any(|p| !p.plan.refused.is_empty());
+    if args.output == Form::Json {
+        printer.data(&render::nothing_json(patients.iter().map(|p| (&p.plan, &p.report)))?);
+    }
+    Ok(if refused { Exit::Refused } else { Exit::Fine })
+}
+
+fn consent(args: &FixArgs, printer: &Printer) -> anyhow::Result<Consent> {
+    if args.yes {
+        return Ok(Consent::Flag);
+    }
+    if !printer.can_ask() {
+        let message =
+            "nobody is there to ask: add --yes to do this, or --dry-run to see every command";
+        return Err(UsageError { message: message.to_owned() }.into());
+    }
+    if printer.ask("do this?") {
+        return Ok(Consent::Typed);
+    }
+    Err(UsageError { message: "not done".to_owned() }.into())
+}
+
+fn act(
+    runtime: &Runtime,
+    patients: &[Patient],
+    consent: Consent,
+    printer: &Printer,
+) -> anyhow::Result<Vec<Outcome>> {
+    let stop = Stop::default();
+    let journals = Journals::of_user();
+    let mut outcomes = vec![];
+    runtime.block_on(async {
+        let listener = tokio::spawn(stop_on_signal(stop.clone()));
+        for patient in patients.iter().filter(|p| !p.plan.steps.is_empty()) {
+            if stop.is_set() {
+                break;
+            }
+            let permit = ChangePermit::mint(consent, &patient.plan.run_id);
+            let run = Run {
+                plan: &patient.plan,
+                permit: &permit,
+                before: patient.report.layers,
+                address: &patient.address,
+                options: &patient.options,
+                journals: &journals,
+                stop: stop.clone(),
+            };
+            let mut speaker = Speaker::new(printer, patient.plan.bounds.latency_budget_us);
+            outcomes.push(execute(run, &mut |event| speaker.say(&event)).await?);
+            speaker.end();
+        }
+        listener.abort();
+        anyhow::Ok(())
+    })?;
+    Ok(outcomes)
+}
+
+/// Ctrl-C, a closed terminal and a polite kill all mean: put everything back and end.
+async fn stop_on_signal(stop: Stop) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let streams = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = streams.map(signal) else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        stop.stop();
+    }
+}
+
+/// Says what happens: one living line on a terminal, a line every few seconds elsewhere.
+struct Speaker<'a> {
+    printer: &'a Printer,
+    budget_us: u64,
+    is_terminal: bool,
+    last: Option<Instant>,
+    line_open: bool,
+}
+
+impl<'a> Speaker<'a> {
+    fn new(printer: &'a Printer, budget_us: u64) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        Self { printer, budget_us, is_terminal, last: None, line_open: false }
+    }
+
+    fn say(&mut self, event: &Event) {
+        /// Between two lines where every line stays.
+        const QUIET: Duration = Duration::from_secs(3);
+        match event {
+            Event::Progress(progress) => {
+                let due = self.last.is_none_or(|last| last.elapsed() >= QUIET);
+                if self.is_terminal || due {
+                    self.printer.progress(&render::progress(progress, self.budget_us));
+                    self.last = Some(Instant::now());
+                    self.line_open = self.is_terminal;
+                }
+            }
+            Event::Begun { journal } => {
+                self.line(&format!("journal: {}", journal.display()));
+                self.line("measuring latency before anything is done");
+            }
+            Event::Step(remedy) => self.line(&format!("{}:", remedy.name())),
+            Event::Note(text) => self.line(&format!("  {text}")),
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        self.end();
+        self.printer.talk(text);
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.line_open) {
+            self.printer.talk("");
+        }
+    }
+}
+
+fn order(args: &FixArgs) -> Option<Order> {
+    match (args.pause, args.resume, args.abort) {
+        (true, _, _) => Some(Order::Pause),
+        (_, true, _) => Some(Order::Resume),
+        (_, _, true) => Some(Order::Abort),
+        _ => None,
+    }
+}
+
+fn give(order: Order, patients: &[Patient], printer: &Printer) -> anyhow::Result<Exit> {
+    let mut found = false;
+    for run in Journals::of_user().unfinished()?.iter().filter(|r| r.is_running) {
+        if patients.iter().any(|p| p.plan.run_id == run.run_id) {
+            control::give(&run.path, order).context("failed to leave word for the other run")?;
+            printer.talk(&format!("told process {}", run.pid));
+            found = true;
+        }
+    }
+    if found {
+        return Ok(Exit::Fine);
+    }
+    printer.talk("no fix is running on this server from this machine");
+    Ok(Exit::Refused)
+}

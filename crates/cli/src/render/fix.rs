@@ -1,0 +1,233 @@
+//! What `fix` and `undo` show: the plan, the progress, the outcome.
+
+use super::ladder;
+use super::paint::Paint;
+use super::text::{printable, wrap};
+use serde::Serialize;
+use unfrag_act::execute::Progress;
+use unfrag_act::outcome::StepOutcome;
+use unfrag_act::{Outcome, Plan, Status, Undone};
+use unfrag_model::{Report, human, signed_human};
+
+/// The plans, before anything is done; `whole` with every command.
+pub(crate) fn plans(plans: &[&Plan], paint: Paint, whole: bool) -> String {
+    plans.iter().map(|p| plan(p, paint, whole)).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
+    let title = if plan.steps.is_empty() {
+        "nothing to do".to_owned()
+    } else {
+        format!("about {} can be given back while it serves", human(plan.predicted_bytes))
+    };
+    let mut lines = vec![format!(
+        "{}  {}: {}",
+        paint.bold("plan"),
+        paint.bold(&printable(&plan.target)),
+        title
+    )];
+    lines.push(paint.dim(&format!(
+        "  {} · at most {} · at most {} ms more at p99.9",
+        plan.server,
+        time(plan.bounds.max_duration.as_secs()),
+        plan.bounds.latency_budget_us as f64 / 1000.0
+    )));
+    for (number, step) in plan.steps.iter().enumerate() {
+        let bytes = step.predicted_bytes.map_or_else(|| "rest".to_owned(), human);
+        let why = wrap(&step.why, paint.width, 25);
+        lines.push(format!("  {}. {:<8}{bytes:>10}   {why}", number + 1, step.remedy.name()));
+        for setting in &step.settings {
+            let range = if setting.to == setting.most {
+                setting.to.clone()
+            } else {
+                format!("{} to {}", setting.to, setting.most)
+            };
+            lines.push(format!("       {} {} -> {range}", setting.name, setting.from));
+        }
+        if whole {
+            lines.extend(step.commands.iter().map(|c| format!("       > {c}")));
+        }
+    }
+    for refusal in &plan.refused {
+        let hint = if refusal.overridable { " (--allow goes on all the same)" } else { "" };
+        let text = format!("not {}: {}{hint}", refusal.what.name(), refusal.why);
+        lines.push(format!("  {}", wrap(&text, paint.width, 2)));
+    }
+    if plan.steps.is_empty() && plan.refused.iter().any(|r| r.why.contains("libc")) {
+        lines.push(format!(
+            "  {} only a fresh process helps here: unfrag restart --mode swap",
+            paint.arrow()
+        ));
+    }
+    if plan.steps.iter().any(|s| !s.settings.is_empty()) {
+        lines
+            .push(paint.dim("  every setting is put back at the end, on Ctrl-C, and on any error"));
+    }
+    lines.join("\n")
+}
+
+/// One line: RSS, waste, latency against the budget, time left.
+pub(crate) fn progress(p: &Progress, budget_us: u64) -> String {
+    let added = p.latency.p999.saturating_sub(p.baseline.p999);
+    let done = p.done.map_or_else(String::new, |d| format!(" · {:.0} % of the keys", d * 100.0));
+    format!(
+        "  {}: rss {} · waste {} ({}/s) · p99.9 +{:.1} of {:.1} ms{done} · {} left at most",
+        p.remedy.name(),
+        human(p.rss),
+        human(p.waste),
+        signed_human(-p.waste_per_s),
+        added as f64 / 1000.0,
+        budget_us as f64 / 1000.0,
+        time(p.left.as_secs())
+    )
+}
+
+/// What came of it, the answer first.
+pub(crate) fn outcomes(outcomes: &[Outcome], paint: Paint) -> String {
+    outcomes.iter().map(|o| outcome(o, paint)).collect::<Vec<_>>().join("\n\n") + "\n"
+}
+
+fn outcome(o: &Outcome, paint: Paint) -> String {
+    let mut lines = vec![headline(o, paint), String::new()];
+    lines.push(paint.dim("  before"));
+    lines.extend(ladder::render(&o.before, paint));
+    lines.push(paint.dim("  after"));
+    lines.extend(ladder::render(&o.after, paint));
+    lines.push(String::new());
+    lines.push(
+        paint.dim("  step        gave back  expected      took   p99.9 before  during   worst"),
+    );
+    lines.extend(o.steps.iter().map(|s| step(s, paint)));
+    lines.push(String::new());
+    lines.push(restored(o));
+    for s in &o.skipped {
+        let text = format!("not done: {}: {}", printable(&s.what), printable(&s.why));
+        lines.push(format!("  {}", wrap(&text, paint.width, 2)));
+    }
+    if let Some(left) = o.left_for_restart() {
+        let text = format!(
+            "only a restart would still give: about {} (tables sized for the past, slabs not quite full)",
+            human(left)
+        );
+        lines.push(format!("  {}", wrap(&text, paint.width, 2)));
+    }
+    lines.join("\n")
+}
+
+fn headline(o: &Outcome, paint: Paint) -> String {
+    let target = printable(&o.target);
+    let rss = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), human);
+    let text = format!(
+        "{target}: {} given back (rss {} -> {}), {} expected",
+        signed_human(o.reclaimed_bytes),
+        rss(o.before.rss),
+        rss(o.after.rss),
+        human(o.predicted_bytes)
+    );
+    let word = match o.status {
+        Status::Failed => "FAILED",
+        Status::Stopped => "STOPPED",
+        Status::Bounded => "ENDED EARLY",
+        _ => "DONE",
+    };
+    let mut line = format!("{}  {text}", paint.bold(word));
+    if let Some(error) = &o.error {
+        line.push_str("\n  ");
+        line.push_str(&wrap(&printable(error), paint.width, 2));
+    }
+    line
+}
+
+fn step(s: &StepOutcome, paint: Paint) -> String {
+    let ms = |us: u64| format!("{:.1} ms", us as f64 / 1000.0);
+    let expected = s.predicted_bytes.map_or_else(|| paint.none().to_owned(), human);
+    format!(
+        "  {:<10}{:>11}{expected:>10}{:>10}{:>15}{:>8}{:>8}\n{}{}",
+        s.remedy.name(),
+        signed_human(s.reclaimed_bytes),
+        format!("{:.1} s", s.duration_ms as f64 / 1000.0),
+        ms(s.latency_us.baseline.p999),
+        ms(s.latency_us.during.p999),
+        ms(s.latency_us.during.max),
+        " ".repeat(6),
+        wrap(&printable(&s.note), paint.width, 6)
+    )
+}
+
+fn restored(o: &Outcome) -> String {
+    if o.restored_config.is_empty() {
+        return "  no setting was changed".to_owned();
+    }
+    let bad: Vec<String> = o
+        .restored_config
+        .iter()
+        .filter(|r| !r.restored)
+        .map(|r| {
+            format!("{} (should be {}): {}", r.name, r.value, r.note.clone().unwrap_or_default())
+        })
+        .collect();
+    if bad.is_empty() {
+        let mut names: Vec<&str> = o.restored_config.iter().map(|r| r.name.as_str()).collect();
+        names.dedup();
+        format!("  settings put back and read back: {}", names.join(", "))
+    } else {
+        format!("  NOT PUT BACK, run `unfrag undo`: {}", bad.join("; "))
+    }
+}
+
+fn time(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+/// What undo did.
+pub(crate) fn undone(target: &str, undone: &Undone) -> String {
+    if undone.runs == 0 {
+        return format!("{target}: no interrupted run is known here; nothing to undo\n");
+    }
+    let mut text = format!(
+        "{target}: {} settings looked after, {} set-aside keys deleted\n",
+        undone.restored_config.len(),
+        undone.keys_deleted
+    );
+    for r in &undone.restored_config {
+        let note = r.note.as_ref().map_or_else(String::new, |n| format!(" ({n})"));
+        let word = if r.restored { "is" } else { "could NOT be set to" };
+        text += &format!("  {} {word} {}{note}\n", r.name, r.value);
+    }
+    text
+}
+
+/// Any value as indented JSON.
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+}
+
+/// `unfrag.fix/1`: one object for one server, an array for several.
+pub(crate) fn outcomes_json(outcomes: &[Outcome]) -> Result<String, serde_json::Error> {
+    let all: Vec<Document<'_>> =
+        outcomes.iter().map(|outcome| Document { schema: "unfrag.fix/1", outcome }).collect();
+    match all.as_slice() {
+        [one] => json(one),
+        _ => json(&all),
+    }
+}
+
+/// As [`outcomes_json`], when nothing was done.
+pub(crate) fn nothing_json<'a>(
+    plans: impl Iterator<Item = (&'a Plan, &'a Report)>,
+) -> Result<String, serde_json::Error> {
+    let outcomes: Vec<Outcome> =
+        plans.map(|(plan, report)| Outcome::nothing(plan, report)).collect();
+    outcomes_json(&outcomes)
+}
