@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The demo: a really fragmented server comes up, and unfrag says where its memory went.
+"""The demo: a really fragmented server comes up; unfrag says where its memory went and gives it back.
 
 Usage: demo.py PATH_TO_UNFRAG
 """
@@ -19,7 +19,7 @@ def main():
             sys.exit("the lab did not start; `make servers` says what is missing")
         print(ready + "".join(lab.stdout.readline() for _ in range(2)))
         port = ready.split()[1].rstrip(",").rsplit(":", 1)[1]
-        for step in (["check", "-p", port],):
+        for step in (["check", "-p", port], ["fix", "-p", port, "--yes"], ["check", "-p", port]):
             print(f"$ unfrag {' '.join(step)}\n", flush=True)
             subprocess.run([unfrag, *step], check=True)
             print(flush=True)
