@@ -166,9 +166,11 @@ impl<'a> Figures<'a> {
         self.fragmentation()
     }
 
-    /// `resident - active`: dirty and muzzy pages and jemalloc's own bookkeeping.
+    /// `resident - active`: dirty and muzzy pages and jemalloc's own bookkeeping. jemalloc counts a freed
+    /// page as resident although it was never touched, so what exceeds RSS is not in RAM.
     pub fn retained(&self) -> Option<u64> {
-        Some(self.resident?.saturating_sub(self.active?))
+        let resident = self.resident?.min(self.rss.unwrap_or(u64::MAX));
+        Some(resident.saturating_sub(self.active?))
     }
 
     /// `rss - resident`: pages of the process that the allocator does not hold.

@@ -284,3 +284,15 @@ fn an_empty_sample_is_healthy_and_silent() {
     let r = diagnose(&Sample::default());
     assert_eq!((r.primary_cause, r.findings.len()), (Cause::Healthy, 0));
 }
+
+#[test]
+fn freed_pages_that_were_never_touched_are_not_promised() {
+    // jemalloc 5.1 after large values were deleted: resident above RSS.
+    let mut s = sample(&levels(80, 86, 214, 161), "");
+    s.malloc_stats = MallocStats::parse(
+        "Page size: 4096\nAllocated: 83886080, active: 90177536, metadata: 3000000, resident: 224395264\narenas[0]:\ndecaying: time npages\n dirty: 10000 32000 7 7 51\n muzzy: 10000 0 7 7 51\n",
+    );
+    let r = diagnose(&s);
+    assert!(r.reclaim.purge.bytes.unwrap() <= 75 * MIB, "{:?}", r.reclaim.purge);
+    assert!(r.reclaim.purge.floor_rss_bytes.unwrap() >= 86 * MIB);
+}

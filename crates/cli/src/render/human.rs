@@ -4,7 +4,7 @@ use super::paint::Paint;
 use super::text::{columns, cut, printable, wrap};
 use super::{Outcome, Run, ladder};
 use unfrag_model::sample::CommandCost;
-use unfrag_model::{Estimate, Finding, Report, Severity, Verdict, human};
+use unfrag_model::{Cause, Estimate, Finding, Report, Severity, Verdict, human};
 
 /// How much to say.
 #[derive(Debug, Clone, Copy)]
@@ -222,7 +222,8 @@ fn duration(seconds: u64) -> String {
 }
 
 fn shown_findings(report: &Report, options: Options) -> Vec<&Finding> {
-    let matters = |f: &&Finding| f.severity > Severity::Info || f.cause == report.primary_cause;
+    let explains = |f: &Finding| f.cause == report.primary_cause && f.cause != Cause::Healthy;
+    let matters = |f: &&Finding| f.severity > Severity::Info || explains(f);
     if options.verbose {
         return report.findings.iter().collect();
     }

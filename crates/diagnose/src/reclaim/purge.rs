@@ -40,5 +40,8 @@ pub(super) fn estimate(f: &Figures<'_>) -> Estimate {
 pub(super) fn counted_pages(f: &Figures<'_>) -> Option<u64> {
     let stats = f.sample.malloc_stats.as_ref()?;
     let pages = stats.dirty_pages?.saturating_add(stats.muzzy_pages.unwrap_or(0));
-    Some(pages.saturating_mul(stats.page_bytes.unwrap_or(4096)))
+    let bytes = pages.saturating_mul(stats.page_bytes.unwrap_or(4096));
+    // Freed pages that were never touched are counted, and are not in RAM.
+    let in_ram = f.rss.zip(f.active).map_or(u64::MAX, |(rss, active)| rss.saturating_sub(active));
+    Some(bytes.min(in_ram))
 }

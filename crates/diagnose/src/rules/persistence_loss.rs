@@ -55,7 +55,7 @@ pub(super) fn check(f: &Figures<'_>) -> Option<Finding> {
             .evidence(f.cite_config("appendonly"))
             .remedy(
                 RemedyKind::SetPersistence,
-                format!("{} SHUTDOWN SAVE is the one stop that loses nothing", f.cli()),
+                format!("{} SHUTDOWN SAVE   (the one stop that loses nothing)", f.cli()),
             )
             .folklore("BGSAVE and then a restart loses every write since the fork"),
     )
