@@ -248,6 +248,17 @@ impl<I: Input> Reader<I> {
         }
     }
 
+    /// The commonest item of all, passed in a few instructions: a key without attributes whose value is a
+    /// string, neither of them encoded. `None`, and nothing moved, if the next item is not that or the input
+    /// does not have all bytes at hand.
+    #[inline]
+    pub(crate) fn next_plain_string(&mut self) -> Option<(&[u8], &[u8])> {
+        if self.open.is_some() || self.ended {
+            return None;
+        }
+        self.input.plain_string()
+    }
+
     /// Walks the value of the key that [`Reader::next_item`] returned last. Once per key; without a key before it,
     /// nothing happens.
     #[inline]
@@ -445,38 +456,10 @@ impl<'a> Reader<Slice<'a>> {
         Ok((before.get(..length).unwrap_or_default(), offset))
     }
 
-    /// The commonest item of all, passed in a few instructions: a key without attributes whose value is a
-    /// string, neither of them encoded. `None`, and nothing moved, if the next item is not that.
-    #[inline]
-    pub(crate) fn next_plain_string(&mut self) -> Option<&'a [u8]> {
-        if self.open.is_some() || self.ended {
-            return None;
-        }
-        let (&0, rest) = self.input.rest().split_first()? else { return None };
-        let (name, rest) = short_bytes(rest)?;
-        let (_, rest) = short_bytes(rest)?;
-        self.input.set_rest(rest);
-        Some(name)
-    }
-
     /// First byte of the value of the key that came last.
     #[inline]
     pub(crate) fn value_starts_with(&self, byte: u8) -> bool {
         self.input.rest().first() == Some(&byte)
-    }
-}
-
-/// A string of one or two length bytes, and what follows it.
-#[inline]
-fn short_bytes(rest: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&first, rest) = rest.split_first()?;
-    match first >> 6 {
-        0 => rest.split_at_checked(usize::from(first)),
-        1 => {
-            let (&second, rest) = rest.split_first()?;
-            rest.split_at_checked(usize::from(first & 63) << 8 | usize::from(second))
-        }
-        _ => None,
     }
 }
 

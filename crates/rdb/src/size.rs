@@ -26,7 +26,8 @@ use crate::input::{Input, Slice, Stream, index};
 use crate::parallel::{self, Queue, SEGMENT_BYTES, Segment};
 use crate::problem::{Flaw, FlawKind, Problem};
 use crate::reader::{Item, Key, Reader};
-use value::ValueSize;
+use crate::text::Text;
+use value::{Sized, ValueSize};
 
 /// One key, sized.
 #[derive(Debug, Clone, Copy)]
@@ -284,6 +285,16 @@ impl Sizer {
         let mut name = Vec::new();
         let mut db = (None, Db::default());
         let result = loop {
+            let (offset, selected) = (reader.offset(), reader.db());
+            if let Some((name, value)) = reader.next_plain_string() {
+                if db.0 != selected {
+                    self.add_db(std::mem::replace(&mut db, (selected, Db::default())));
+                }
+                db.1.keys += 1;
+                let key = Key::plain_string(offset, selected, name);
+                each(&self.sized(key, value::string(Text::Bytes(value))));
+                continue;
+            }
             let key = match reader.next_item() {
                 Ok(Some(Item::Key(key))) => key,
                 Ok(Some(_)) => continue,
@@ -305,7 +316,8 @@ impl Sizer {
             }
             db.1.keys += 1;
             db.1.expires += u64::from(key.expires_ms.is_some());
-            each(&self.sized(key));
+            let sized = self.value.finish();
+            each(&self.sized(key, sized));
         };
         self.add_db(db);
         result
@@ -318,10 +330,9 @@ impl Sizer {
         has_expired
     }
 
-    /// Adds the key whose value was just walked.
+    /// Adds a key and its value.
     #[inline]
-    fn sized<'k>(&mut self, key: Key<'k>) -> KeySize<'k> {
-        let sized = self.value.finish();
+    fn sized<'k>(&mut self, key: Key<'k>, sized: Sized) -> KeySize<'k> {
         let (length, expires) = (key.name.len() as u64, key.expires_ms.is_some());
         let whole = keyspace::key(&self.size_for, &self.value.cost, length, expires, sized);
         let sum = self.type_sum(key.kind.data_type(), whole.encoding);

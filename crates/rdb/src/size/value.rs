@@ -76,7 +76,7 @@ struct Sums {
     field: u64,
     value: u64,
     expiring: u64,
-    string: Option<StringForm>,
+    string: Option<Sized>,
     /// List node under construction: bytes and entries.
     node_bytes: u64,
     node_entries: u64,
@@ -107,7 +107,7 @@ impl ValueSize {
     pub(super) fn finish(&mut self) -> Sized {
         let kind = self.sums.kind.map_or(DataType::String, ValueType::data_type);
         match kind {
-            DataType::String => self.string(),
+            DataType::String => self.sums.string.unwrap_or(string(Text::Bytes(&[]))),
             DataType::List => self.list(),
             DataType::Set => self.set(),
             DataType::Zset => self.zset(),
@@ -125,15 +125,6 @@ impl ValueSize {
                 sized("module", self.cost.block(16) + self.sums.module, self.sums.elements)
             }
         }
-    }
-
-    fn string(&self) -> Sized {
-        let (encoding, length) = match self.sums.string {
-            Some(StringForm::Int(value)) => ("int", Text::Int(value).length()),
-            Some(StringForm::Text(length)) => ("raw", length),
-            None => ("raw", 0),
-        };
-        Sized { encoding, bytes: 0, elements: length, string: self.sums.string }
     }
 
     fn list(&mut self) -> Sized {
@@ -495,12 +486,7 @@ impl Visitor for ValueSize {
     #[inline]
     fn on(&mut self, event: Event<'_>) {
         match event {
-            Event::String(text) => {
-                self.sums.string = Some(match text.as_int() {
-                    Some(value) => StringForm::Int(value),
-                    None => StringForm::Text(text.length()),
-                });
-            }
+            Event::String(text) => self.sums.string = Some(string(text)),
             Event::Count(count) => self.sums.stated = count,
             Event::Member(text) => self.member(text),
             Event::Scored(text) => self.scored(text),
@@ -528,6 +514,16 @@ impl Visitor for ValueSize {
     }
 
     fn flaw(&mut self, _: Flaw) {}
+}
+
+/// A string value: what it takes depends on its key.
+#[inline]
+pub(super) fn string(text: Text<'_>) -> Sized {
+    let (encoding, form) = match text.as_int() {
+        Some(value) => ("int", StringForm::Int(value)),
+        None => ("raw", StringForm::Text(text.length())),
+    };
+    Sized { encoding, bytes: 0, elements: text.length(), string: Some(form) }
 }
 
 fn sized(encoding: &'static str, bytes: u64, elements: u64) -> Sized {

@@ -8,8 +8,8 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use foldhash::quality::RandomState;
 
-/// Keys remembered unless more is asked for: up to 18 bytes each, 32 MiB in all.
-pub const KEYS_REMEMBERED: u64 = 1_800_000;
+/// Keys remembered unless more is asked for: up to 16 bytes each, 40 MiB in all.
+pub const KEYS_REMEMBERED: u64 = 3_000_000;
 /// Tables: each grows by itself, so that a table and its successor never hold everything twice. As bins, each is
 /// small enough to be sorted in the cache.
 const SHARDS: usize = 256;

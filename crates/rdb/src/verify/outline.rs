@@ -198,7 +198,7 @@ fn step(
 ) -> Result<Step, Flaw> {
     let offset = reader.offset();
     let db = reader.db();
-    if let Some(name) = reader.next_plain_string() {
+    if let Some((name, _)) = reader.next_plain_string() {
         let key = Key::plain_string(offset, db, name);
         ledger.key(&key, &mut |flaw| findings.add(flaw, db, Some(name)));
         return Ok(Step::Key { has_depth: false });
