@@ -367,7 +367,14 @@ impl Repack {
         let lengths = batch.keys.iter().map(length).collect();
         self.aside.push(Aside { db: batch.db, prefix, first, lengths });
         let begun = Instant::now();
-        let value = work.link.connection.send(&command, "EVALSHA (a batch)").await?;
+        let value = match work.link.connection.send(&command, "EVALSHA (a batch)").await {
+            // Somebody flushed the scripts. Nothing ran, so it can be sent again.
+            Err(error) if error.to_string().contains("NOSCRIPT") => {
+                work.link.connection.call(&["SCRIPT", "LOAD", SCRIPT]).await?;
+                work.link.connection.send(&command, "EVALSHA (a batch)").await?
+            }
+            other => other?,
+        };
         let took = begun.elapsed();
         let answer = Answer::read(&value).ok_or_else(|| {
             ActError::Unsafe("a batch was answered with something else".to_owned())
