@@ -75,8 +75,13 @@ pub(crate) async fn run(work: &mut Work<'_>) -> Result<Ended, ActError> {
     let result = repack.passes(work).await;
     let cleaned = repack.clean(work).await;
     work.skipped.append(&mut repack.skipped);
+    if let Err(error) = cleaned {
+        work.note(format!(
+            "set-aside keys could not be deleted ({error}); they expire within a minute"
+        ));
+        return Err(error);
+    }
     let ended = result?;
-    cleaned?;
     purge::until_stable(work).await?;
     Ok(ended)
 }
