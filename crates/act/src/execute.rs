@@ -132,9 +132,9 @@ pub async fn execute(
         last: None,
     };
     probe_baseline(&mut work).await;
-    let before = outcome::layers(&work.link.info().await?, &run.before);
     let (steps, error) = work.steps().await;
-    Ok(work.finish(before, steps, error).await)
+    // Judged against what the plan was made from, as its prediction is.
+    Ok(work.finish(run.before, steps, error).await)
 }
 
 /// The plan, the permit and the server must speak of the same process.

@@ -3,6 +3,7 @@
 use crate::ActError;
 use std::time::Duration;
 use unfrag_client::connect::CLIENT_NAME;
+use unfrag_client::sample::MAX_CLIENTS_LISTED;
 use unfrag_client::{Address, ConnectOptions, Connection, connect, resp};
 use unfrag_model::Info;
 
@@ -77,6 +78,11 @@ impl Link {
     /// Takes the acting name and makes sure that nobody else has it.
     pub(crate) async fn claim(&mut self) -> Result<(), ActError> {
         let named = self.connection.call(&["CLIENT", "SETNAME", ACTING_NAME]).await;
+        let clients = self.info().await?.count("connected_clients").unwrap_or(0);
+        if clients > MAX_CLIENTS_LISTED {
+            // The list would hold the server up; the journal's lock on this machine remains.
+            return Ok(());
+        }
         let listed = match named {
             Ok(_) => self.connection.call(&["CLIENT", "LIST"]).await,
             Err(error) => Err(error),

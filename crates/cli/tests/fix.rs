@@ -119,6 +119,59 @@ fn ctrl_c_puts_everything_back() {
 }
 
 #[test]
+fn a_cut_connection_is_made_again_and_everything_put_back() {
+    for kind in [Kind::Redis6, Kind::Redis7, Kind::Redis8].into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(kind);
+        let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
+        let child = unfrag(state.path(), &server, &["fix", "--yes"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until_busy(&mut connection, &before.0);
+        let cut: u64 = redis::cmd("CLIENT")
+            .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
+            .query(&mut connection)
+            .unwrap();
+        assert!(cut >= 2, "the acting connection and the probe's");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(7), "{} {}", kind.name(), text(&output));
+        assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
+        assert_eq!(ours(&mut connection), 0, "{}", kind.name());
+    }
+}
+
+#[test]
+fn another_terminal_pauses_and_aborts() {
+    if !require(Kind::Redis6) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (server, mut connection) = fragmented(Kind::Redis6);
+    let before = settings(&mut connection);
+    let child = unfrag(state.path(), &server, &["fix", "--yes", "--only", "defrag"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until_busy(&mut connection, &before);
+    let tell = |word: &str| {
+        let output = unfrag(state.path(), &server, &["fix", word]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    };
+    tell("--pause");
+    measure::wait_until("the settings' return", 20, || Ok(settings(&mut connection) == before))
+        .unwrap();
+    tell("--resume");
+    wait_until_busy(&mut connection, &before);
+    tell("--abort");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output));
+    assert_eq!(settings(&mut connection), before);
+}
+
+#[test]
 fn nobody_to_ask_and_nothing_is_done() {
     if !require(Kind::Redis8) {
         return;

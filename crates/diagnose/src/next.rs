@@ -3,35 +3,40 @@
 use crate::figures::{AllocatorKind, Figures};
 use unfrag_model::{Finding, RemedyKind, Version};
 
-/// Adds the purge, with how often it is needed.
+/// Adds the purge, repeated as often as it is needed.
 pub(crate) fn purge(f: &Figures<'_>, finding: Finding) -> Finding {
-    let cli = f.cli();
     finding.remedy(
         RemedyKind::MemoryPurge,
-        format!("{cli} MEMORY PURGE   (repeat until used_memory_rss stops falling; blocks for milliseconds a pass)"),
+        format!("{} --only purge   (MEMORY PURGE until used_memory_rss stops falling)", fix(f)),
     )
 }
 
-/// Adds active defrag where this build has it, with thresholds that do not stop early.
+/// Adds active defrag where this build has it, and repack where it has not.
 pub(crate) fn defrag(f: &Figures<'_>, finding: Finding) -> Finding {
     // Where it runs already, switching it on is no advice.
-    if !can_defrag(f) || f.count("active_defrag_running") > 0 {
+    if f.count("active_defrag_running") > 0 {
         return finding;
     }
-    let cli = f.cli();
-    let slices = if has_short_slices(f) { "" } else { " hz 500" };
-    // Multi-parameter CONFIG SET came with 7.0.
-    let command = if f.engine.at_least(Version::new(7, 0, 0), Version::new(7, 2, 0)) {
-        format!(
-            "{cli} CONFIG SET active-defrag-ignore-bytes 1mb active-defrag-threshold-lower 2 active-defrag-cycle-min 5 active-defrag-cycle-max 15{slices} activedefrag yes"
-        )
-    } else {
-        format!(
-            "r='{cli} CONFIG SET'; $r active-defrag-ignore-bytes 1mb; $r active-defrag-threshold-lower 2; $r active-defrag-cycle-min 5; $r active-defrag-cycle-max 15;{} $r activedefrag yes",
-            if slices.is_empty() { "" } else { " $r hz 500;" }
-        )
-    };
-    purge(f, finding.remedy(RemedyKind::Activedefrag, command))
+    if can_defrag(f) {
+        let next = format!(
+            "{}   (active defrag and purge within a latency budget; puts every setting back)",
+            fix(f)
+        );
+        return finding.remedy(RemedyKind::Activedefrag, next);
+    }
+    if f.allocator == AllocatorKind::ForeignJemalloc && !f.sample.info.is_replica() {
+        let next = format!(
+            "{}   (this build cannot defragment: copies keys into the holes instead, losing nothing)",
+            fix(f)
+        );
+        return finding.remedy(RemedyKind::Repack, next);
+    }
+    finding
+}
+
+/// `unfrag fix` on this server.
+fn fix(f: &Figures<'_>) -> String {
+    f.cli().replacen("redis-cli", "unfrag fix", 1)
 }
 
 /// Adds the restart that loses nothing.
@@ -55,9 +60,4 @@ pub(crate) fn restart(f: &Figures<'_>, finding: Finding) -> Finding {
 pub(crate) fn can_defrag(f: &Figures<'_>) -> bool {
     matches!(f.allocator, AllocatorKind::BundledJemalloc | AllocatorKind::Jemalloc)
         && f.engine.version.is_none_or(|v| v >= Version::new(4, 0, 0))
-}
-
-/// Redis 8.0 and Valkey 8.1 run defrag in slices of half a millisecond; before, one slice per server tick.
-fn has_short_slices(f: &Figures<'_>) -> bool {
-    f.engine.at_least(Version::new(8, 0, 0), Version::new(8, 1, 0))
 }

@@ -23,13 +23,10 @@ const CYCLE_LEAST: u32 = 2;
 
 pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActError> {
     work.wait_out().await?;
-    for setting in &step.settings {
-        let set = work.settings.set(&mut work.link, &mut work.journal, setting.name, &setting.to);
-        if let Err(error) = set.await {
-            return refused(error);
-        }
+    if let Err(error) = apply(work, step).await {
+        return refused(error);
     }
-    let ended = drive(work).await;
+    let ended = drive(work, step).await;
     // Off before anything else goes back: with the old gates and `hz` it would still be running.
     let restored = work.settings.restore(&mut work.link, &mut work.journal).await;
     work.restored.extend(restored);
@@ -46,12 +43,26 @@ fn refused(error: ActError) -> Result<Ended, ActError> {
     }
 }
 
-async fn drive(work: &mut Work<'_>) -> Result<Ended, ActError> {
+async fn apply(work: &mut Work<'_>, step: &Step) -> Result<(), ActError> {
+    for setting in &step.settings {
+        work.settings.set(&mut work.link, &mut work.journal, setting.name, &setting.to).await?;
+    }
+    Ok(())
+}
+
+async fn drive(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActError> {
     let mut cycle = CYCLE_FIRST;
     let mut mark: Option<Look> = None;
     let mut idle = 0;
     for look in 1u32.. {
         tokio::time::sleep(TICK).await;
+        if work.stop.is_paused() {
+            // The server would go on by itself: it gets its own settings back while we hold still.
+            work.settings.restore(&mut work.link, &mut work.journal).await;
+            work.wait_out().await?;
+            apply(work, step).await?;
+            cycle = CYCLE_FIRST;
+        }
         let info = work.wait_out().await?;
         purge::drip(work, &info).await?;
         if !look.is_multiple_of(LOOKS) {

@@ -27,9 +27,10 @@ pub(crate) async fn run(work: &mut Work<'_>) -> Result<Ended, ActError> {
 async fn wait_for_decay(work: &mut Work<'_>) -> Result<(), ActError> {
     /// 25 seconds: both decays of jemalloc 5.1, and some.
     const LOOKS: usize = 50;
-    /// Over three seconds less than this much went: it is at rest.
+    /// Over five seconds less than this much went: it is at rest. Shorter, and jemalloc 5.1 seems at rest while pages
+    /// wait in their second decay.
     const REST_BYTES: u64 = 2 << 20;
-    const REST_LOOKS: usize = 6;
+    const REST_LOOKS: usize = 10;
     let mut seen: Vec<u64> = vec![];
     for _ in 0..LOOKS {
         let info = work.link.info().await?;

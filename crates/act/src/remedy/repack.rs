@@ -75,8 +75,13 @@ pub(crate) async fn run(work: &mut Work<'_>) -> Result<Ended, ActError> {
     let result = repack.passes(work).await;
     let cleaned = repack.clean(work).await;
     work.skipped.append(&mut repack.skipped);
+    if let Err(error) = cleaned {
+        work.note(format!(
+            "set-aside keys could not be deleted ({error}); they expire within a minute"
+        ));
+        return Err(error);
+    }
     let ended = result?;
-    cleaned?;
     purge::until_stable(work).await?;
     Ok(ended)
 }
@@ -367,7 +372,14 @@ impl Repack {
         let lengths = batch.keys.iter().map(length).collect();
         self.aside.push(Aside { db: batch.db, prefix, first, lengths });
         let begun = Instant::now();
-        let value = work.link.connection.send(&command, "EVALSHA (a batch)").await?;
+        let value = match work.link.connection.send(&command, "EVALSHA (a batch)").await {
+            // Somebody flushed the scripts. Nothing ran, so it can be sent again.
+            Err(error) if error.to_string().contains("NOSCRIPT") => {
+                work.link.connection.call(&["SCRIPT", "LOAD", SCRIPT]).await?;
+                work.link.connection.send(&command, "EVALSHA (a batch)").await?
+            }
+            other => other?,
+        };
         let took = begun.elapsed();
         let answer = Answer::read(&value).ok_or_else(|| {
             ActError::Unsafe("a batch was answered with something else".to_owned())

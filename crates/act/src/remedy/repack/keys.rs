@@ -204,13 +204,17 @@ async fn own_slots(link: &mut Link) -> Result<Vec<u32>, ActError> {
     let value = link.connection.call(&["CLUSTER", "NODES"]).await?;
     let text = resp::text(&value).unwrap_or_default();
     let own = text.lines().find(|l| l.split(' ').nth(2).is_some_and(|f| f.contains("myself")));
-    let words = own.unwrap_or_default().split(' ').skip(8);
-    // A slot being moved (in brackets) is left alone.
-    Ok(words
+    let words = || own.unwrap_or_default().split(' ').skip(8);
+    // `[93->-…`, `[77-<-…`: a slot on its way to or from another node is left alone.
+    let moving: Vec<u32> = words()
+        .filter_map(|word| word.strip_prefix('[')?.split('-').next()?.parse().ok())
+        .collect();
+    Ok(words()
         .filter_map(|word| {
             let (from, to) = word.split_once('-').unwrap_or((word, word));
             Some(from.parse::<u32>().ok()?..=to.parse::<u32>().ok()?)
         })
         .flatten()
+        .filter(|slot| !moving.contains(slot))
         .collect())
 }
