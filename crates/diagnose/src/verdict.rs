@@ -79,6 +79,7 @@ fn gives_back(cause: Cause, reclaim: &Reclaim) -> String {
     let options = [
         ("a purge", &reclaim.purge),
         ("defrag and a purge", &reclaim.defrag),
+        ("repack and a purge", &reclaim.repack),
         ("a restart without loss", &reclaim.restart),
     ];
     let best = options.iter().filter_map(|(_, e)| usable(e)).max().unwrap_or(0);
