@@ -1,7 +1,7 @@
 //! Gives memory back while the server keeps serving, and leaves no trace: plan, guard, journal, act, verify, undo.
 //!
-//! [`Plan`] names every command before one is sent; [`execute`] carries it out and answers with an [`Outcome`];
-//! [`undo`] cleans up after a run that was killed. Nothing here changes a server without a [`ChangePermit`].
+//! [`Plan`] names every command before one is sent; [`execute()`] carries it out and answers with an [`Outcome`];
+//! [`undo()`] cleans up after a run that was killed. Nothing here changes a server without a [`ChangePermit`].
 //!
 //! It does not diagnose: what is wrong comes in as an [`unfrag_model::Report`].
 
