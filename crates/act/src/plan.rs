@@ -158,7 +158,9 @@ pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
             plan.refused.extend(guard::check(remedy, report, sample));
         }
     }
-    plan.predicted_bytes = plan.steps.iter().filter_map(|s| s.predicted_bytes).sum();
+    let steps: u64 = plan.steps.iter().filter_map(|s| s.predicted_bytes).sum();
+    // jemalloc 5.1 counts pages that the kernel has taken already; a fresh process is the most there is.
+    plan.predicted_bytes = report.reclaim.restart.bytes.map_or(steps, |most| steps.min(most));
     plan
 }
 
