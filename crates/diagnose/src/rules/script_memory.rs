@@ -37,7 +37,8 @@ pub(super) fn check(f: &Figures<'_>) -> Option<Finding> {
     if !(large || generated) {
         return None;
     }
-    let severity = if share(bytes, whole) > 0.25 { Severity::Act } else { Severity::Watch };
+    let severity =
+        if large && share(bytes, whole) > 0.25 { Severity::Act } else { Severity::Watch };
     let outside = if f.lua_in_used { "inside" } else { "outside" };
     let flush = if f.engine.version.is_some_and(|v| v >= Version::new(6, 2, 0)) {
         "SCRIPT FLUSH ASYNC"
