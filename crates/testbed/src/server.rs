@@ -218,3 +218,27 @@ impl Drop for Server {
         process::end(&mut self.child);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::wait_until;
+    use crate::require;
+
+    /// Ours runs and listens elsewhere; the one that answers on its port must not be taken for it.
+    #[test]
+    fn a_stranger_on_its_port_is_not_the_server() {
+        for kind in Kind::ALL.into_iter().filter(|&k| require(k)) {
+            let stranger = Server::start(kind, &Options::default()).unwrap();
+            let elsewhere = Ports::find().plain.to_string();
+            let options = Options::args(&["--port", &elsewhere]);
+            let ports = Ports { plain: stranger.port(), ..Ports::find() };
+            let recipe = Recipe { program: kind.binary().unwrap(), kind, options, ports };
+            let folder = tempfile::tempdir().unwrap();
+            let child = recipe.spawn(folder.path()).unwrap();
+            let ours = Server { child, recipe, folder };
+            wait_until("the socket", UP_SECONDS, || Ok(ours.socket().exists())).unwrap();
+            assert!(stranger.answers() && !ours.answers(), "{}", kind.name());
+        }
+    }
+}

@@ -97,9 +97,8 @@ fn a_server_that_cannot_start_says_why_and_at_once() {
     assert!(started.elapsed() < Duration::from_secs(20));
 }
 
-/// A port taken between the look and the start: the server ends, and whoever holds the port is not taken for it.
 #[test]
-fn a_taken_port_is_never_mistaken_for_the_server() {
+fn a_port_that_stays_taken_is_named_after_a_few_starts() {
     if !require(Kind::Redis6) {
         return;
     }
