@@ -69,9 +69,7 @@ impl Journals {
 
     /// The user's: `$XDG_STATE_HOME/unfrag`, or `~/.local/state/unfrag`.
     pub fn of_user() -> Self {
-        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
-        Self::at(state.unwrap_or_else(std::env::temp_dir).join("unfrag"))
+        Self::at(folder_of_user())
     }
 
     /// Begins the journal of a run. Refuses while another run on this process lives, or has left changes behind.
@@ -128,6 +126,13 @@ impl Journals {
         runs.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(runs)
     }
+}
+
+/// Where this user's journals and outcomes are kept.
+pub(crate) fn folder_of_user() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
+    state.unwrap_or_else(std::env::temp_dir).join("unfrag")
 }
 
 /// The journal of a run in progress.
