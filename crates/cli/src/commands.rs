@@ -9,3 +9,4 @@ pub(crate) mod lab;
 pub(crate) mod man;
 pub(crate) mod rdb;
 pub(crate) mod undo;
+pub(crate) mod watch;

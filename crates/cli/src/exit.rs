@@ -5,6 +5,9 @@ use unfrag_client::fleet::FleetError;
 use unfrag_client::secret_source::SecretError;
 use unfrag_client::{ClientError, ErrorKind, TargetError, files::FileError};
 use unfrag_diagnose::AdvisoryError;
+use unfrag_watch::config::ConfigError;
+use unfrag_watch::daemon::WatchError;
+use unfrag_watch::history::HistoryError;
 
 /// What the shell gets. The numbers are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +61,17 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
                 Exit::Refused
             };
         }
+        if cause.is::<ConfigError>() || cause.is::<HistoryError>() {
+            return Exit::Unreadable;
+        }
         if cause.is::<FileError>() || cause.is::<FleetError>() || cause.is::<AdvisoryError>() {
             return Exit::Unreadable;
         }
         if let Some(error) = cause.downcast_ref::<ClientError>() {
             return of_client(error.kind());
+        }
+        if matches!(cause.downcast_ref(), Some(WatchError::Listen { .. })) {
+            return Exit::Usage;
         }
         if cause.is::<UsageError>() || cause.is::<TargetError>() || cause.is::<SecretError>() {
             return Exit::Usage;
