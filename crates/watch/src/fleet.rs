@@ -131,10 +131,12 @@ impl Fleet {
             node.state().primary = primary;
             return;
         }
-        let (id, line) = self.known(&address.to_string());
+        let (id, line, is_new) = self.known(&address.to_string());
         let state = State { primary, line, ..State::default() };
         let node = Arc::new(Node::new(id, group, address.clone(), options.clone(), state));
-        self.record(&node, Kind::Begun, format!("watched from now on, as part of {group}"));
+        if is_new {
+            self.record(&node, Kind::Begun, format!("watched from now on, as part of {group}"));
+        }
         self.start(node);
     }
 
@@ -143,15 +145,15 @@ impl Fleet {
         nodes.get(address).map(|w| Arc::clone(&w.node))
     }
 
-    /// The key and the past day of a name.
-    fn known(&self, name: &str) -> (i64, Line) {
+    /// The key and the past day of a name, and whether it was never seen before.
+    fn known(&self, name: &str) -> (i64, Line, bool) {
         let fresh = || self.next_id.fetch_add(1, Ordering::Relaxed);
-        let Some(history) = &self.history else { return (fresh(), Line::default()) };
-        let key = match history.key(name) {
+        let Some(history) = &self.history else { return (fresh(), Line::default(), true) };
+        let (key, is_new) = match history.key(name) {
             Ok(key) => key,
             Err(error) => {
                 tracing::error!(%error, target = name, "no key for a server: its history is not kept");
-                return (-fresh(), Line::default());
+                return (-fresh(), Line::default(), false);
             }
         };
         let mut line = Line::default();
@@ -160,7 +162,7 @@ impl Fleet {
         for point in past.unwrap_or_default() {
             line.push(&point);
         }
-        (key, line)
+        (key, line, is_new)
     }
 
     /// Watches a server no longer.

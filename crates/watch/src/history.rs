@@ -95,7 +95,7 @@ pub enum Job {
 enum Order {
     Write(Job),
     /// The key of a server's name.
-    Key(String, Sender<Result<i64, HistoryError>>),
+    Key(String, Sender<Result<(i64, bool), HistoryError>>),
     /// Writes everything and says so.
     Flush(Sender<()>),
 }
@@ -183,8 +183,8 @@ impl History {
         let _ = self.orders.send(Order::Write(job));
     }
 
-    /// The key of a server's name; a new one for a new name. Waits for the database.
-    pub fn key(&self, name: &str) -> Result<i64, HistoryError> {
+    /// The key of a server's name, and whether it is a new one. Waits for the database.
+    pub fn key(&self, name: &str) -> Result<(i64, bool), HistoryError> {
         let (answer, inbox) = channel();
         let gone = || HistoryError::Database {
             path: self.path.clone(),

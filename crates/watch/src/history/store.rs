@@ -124,16 +124,16 @@ impl Store {
         absorb().map_err(|e| fail(&path, "written", e))
     }
 
-    /// The key of a name.
-    pub fn key(&self, name: &str) -> Result<i64, HistoryError> {
-        let found = || -> rusqlite::Result<i64> {
+    /// The key of a name, and whether it is new.
+    pub fn key(&self, name: &str) -> Result<(i64, bool), HistoryError> {
+        let found = || -> rusqlite::Result<(i64, bool)> {
             let known = "SELECT id FROM node WHERE name = ?1";
             let id = self.connection.query_row(known, [name], |row| row.get(0)).optional()?;
             if let Some(id) = id {
-                return Ok(id);
+                return Ok((id, false));
             }
             self.connection.execute("INSERT INTO node (name) VALUES (?1)", [name])?;
-            Ok(self.connection.last_insert_rowid())
+            Ok((self.connection.last_insert_rowid(), true))
         };
         found().map_err(|e| fail(&self.path, "written", e))
     }
