@@ -7,7 +7,6 @@ use unfrag_client::{ClientError, ErrorKind, TargetError, files::FileError};
 use unfrag_diagnose::AdvisoryError;
 use unfrag_watch::config::ConfigError;
 use unfrag_watch::daemon::WatchError;
-use unfrag_watch::history::HistoryError;
 
 /// What the shell gets. The numbers are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +60,7 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
                 Exit::Refused
             };
         }
-        if cause.is::<ConfigError>() || cause.is::<HistoryError>() {
+        if cause.is::<ConfigError>() {
             return Exit::Unreadable;
         }
         if cause.is::<FileError>() || cause.is::<FleetError>() || cause.is::<AdvisoryError>() {
@@ -70,8 +69,10 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
         if let Some(error) = cause.downcast_ref::<ClientError>() {
             return of_client(error.kind());
         }
-        if matches!(cause.downcast_ref(), Some(WatchError::Listen { .. })) {
-            return Exit::Usage;
+        match cause.downcast_ref() {
+            Some(WatchError::Listen { .. }) => return Exit::Usage,
+            Some(WatchError::History(_)) => return Exit::Unreadable,
+            _ => {}
         }
         if cause.is::<UsageError>() || cause.is::<TargetError>() || cause.is::<SecretError>() {
             return Exit::Usage;

@@ -120,7 +120,7 @@ impl TryFrom<String> for Time {
         };
         let number: f64 = number.parse().map_err(|_| format!("`{text}` is no time: write 10s, 5m"))?;
         let seconds = number * unit_s;
-        if (0.001..=MAX_TIME.as_secs_f64()).contains(&seconds) {
+        if (0.0..=MAX_TIME.as_secs_f64()).contains(&seconds) {
             Ok(Self(Duration::from_secs_f64(seconds)))
         } else {
             Err(format!("`{text}` is out of range"))

@@ -39,8 +39,6 @@ pub struct Setup {
     pub data: PathBuf,
     /// What is kept. Only read at the start.
     pub retention: Retention,
-    /// Between two rounds of the policy; the default when `None`.
-    pub policy_round: Option<Duration>,
 }
 
 /// Reads the configuration again; an error in it leaves everything as it is.
@@ -151,7 +149,7 @@ impl Daemon {
         });
         let tasks = vec![
             tokio::spawn(notify::run(inbox, sinks_seen, Arc::clone(&fleet))),
-            tokio::spawn(keeper::run(Arc::clone(&fleet), jobs.clone(), policy_seen, setup.policy_round)),
+            tokio::spawn(keeper::run(Arc::clone(&fleet), jobs.clone(), policy_seen)),
             tokio::spawn(keep_alive(Arc::clone(&fleet))),
         ];
         let followers = follow_all(setup.seeds, &fleet);

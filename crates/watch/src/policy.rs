@@ -22,6 +22,10 @@ pub struct PolicyConfig {
     pub dry_run: bool,
     /// Servers worked on at the same time, in the whole fleet.
     pub at_once: Option<usize>,
+    /// Between two rounds.
+    pub round: Option<Time>,
+    /// How long a server must have been up.
+    pub fresh: Option<Time>,
     /// The first rule that names a server is its rule.
     pub rule: Vec<RuleConfig>,
 }
@@ -47,7 +51,7 @@ pub struct RuleConfig {
 }
 
 /// The configuration, checked.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Policy {
     /// Something may be done.
     pub enabled: bool,
@@ -55,6 +59,10 @@ pub struct Policy {
     pub dry_run: bool,
     /// Servers worked on at the same time.
     pub at_once: usize,
+    /// Between two rounds.
+    pub round: Duration,
+    /// Seconds a server must have been up.
+    pub fresh_s: u64,
     rules: Vec<Rule>,
 }
 
@@ -70,6 +78,10 @@ struct Rule {
     max_duration: Duration,
 }
 
+/// Figures move slowly, and a window is minutes long at least.
+const ROUND: Duration = Duration::from_secs(30);
+/// A server that was just started has waste that goes by itself.
+const FRESH_S: u64 = crate::alert::FRESH_S;
 const MIN_GAIN_BYTES: u64 = 100 << 20;
 const COOL_DOWN_S: i64 = 6 * 3600;
 const LATENCY_BUDGET: Duration = Duration::from_millis(5);
@@ -143,7 +155,14 @@ impl Policy {
         if at_once == 0 {
             return Err("policy: at_once = 0 would never do anything; set enabled = false".to_owned());
         }
-        Ok(Self { enabled: config.enabled, dry_run: config.dry_run, at_once, rules })
+        Ok(Self {
+            enabled: config.enabled,
+            dry_run: config.dry_run,
+            at_once,
+            round: config.round.map_or(ROUND, |t| t.0),
+            fresh_s: config.fresh.map_or(FRESH_S, |t| t.0.as_secs()),
+            rules,
+        })
     }
 
     fn rule(&self, candidate: &Candidate) -> Option<&Rule> {

@@ -6,6 +6,7 @@ use crate::watch_args::{LogForm, WatchArgs};
 use anyhow::Context;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use unfrag_client::{ConnectOptions, Secret, Uri, fleet, secret_source};
 use unfrag_watch::config::{Config, Time};
 use unfrag_watch::daemon::{self, Setup};
@@ -125,7 +126,8 @@ impl Again {
         let mut settings = Settings::default();
         settings.patience = config.alerts.patience();
         if let Some(interval) = time("--interval", args.interval.as_deref())?.or(config.interval) {
-            settings.cadence.interval = interval.0;
+            // More often than this, INFO itself is what the server does.
+            settings.cadence.interval = interval.0.max(Duration::from_millis(50));
         }
         if let Some(deep) = time("--deep-interval", args.deep_interval.as_deref())?.or(config.deep_interval) {
             settings.cadence.deep = deep.0;
@@ -150,7 +152,6 @@ impl Again {
             listen,
             data: args.data.clone().or_else(|| config.data.clone()).unwrap_or_else(daemon::default_data),
             retention: config.history.retention(),
-            policy_round: None,
         })
     }
 

@@ -9,13 +9,10 @@ use crate::node::Node;
 use crate::point::{Column, usable};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 use unfrag_act::permit::Consent;
 use unfrag_act::{Bounds, RemedyName};
 
-/// Between two rounds.
-const ROUND: Duration = Duration::from_secs(30);
 /// Figures older than this are no ground for an act, in milliseconds.
 const STALE_MS: u64 = 120_000;
 
@@ -23,19 +20,19 @@ pub(crate) async fn run(
     fleet: Arc<Fleet>,
     jobs: Jobs,
     policy: watch::Receiver<Arc<Policy>>,
-    round: Option<Duration>,
 ) {
     let mut said: HashMap<i64, String> = HashMap::new();
     let mut dry_runs: HashMap<i64, i64> = HashMap::new();
     loop {
-        tokio::time::sleep(round.unwrap_or(ROUND)).await;
+        let round = policy.borrow().round;
+        tokio::time::sleep(round).await;
         let policy = Arc::clone(&policy.borrow());
         if !policy.enabled {
             continue;
         }
         let now_s = crate::clock::now_s();
         for node in fleet.nodes() {
-            let mut candidate = candidate(&node, &jobs);
+            let mut candidate = candidate(&node, &jobs, policy.fresh_s);
             // A dry run cools down as a real one would, or it would be said every half minute.
             candidate.last_run_s = candidate.last_run_s.max(dry_runs.get(&node.id).copied());
             let decision = decide(&policy, &candidate, &jobs.busy(), now_s);
@@ -81,7 +78,7 @@ fn record(
     fleet.write(Record::Decision(node.id, now_s, names.join(","), acts, reason.to_owned()));
 }
 
-fn candidate(node: &Node, jobs: &Jobs) -> Candidate {
+fn candidate(node: &Node, jobs: &Jobs, fresh_s: u64) -> Candidate {
     let last_run_s = jobs.of(node.id).iter().filter_map(|j| j.ended_s).max();
     let shard = node.shard();
     let state = node.state();
@@ -103,12 +100,14 @@ fn candidate(node: &Node, jobs: &Jobs) -> Candidate {
         None if view.point.get(Column::Forking) == Some(1) => {
             Some("a child saves or rewrites".to_owned())
         }
-        None => view.quiet.map(|quiet| match quiet {
-            Quiet::Loading => "the server is loading its data".to_owned(),
-            Quiet::Fork => "a child saves or rewrites".to_owned(),
-            Quiet::Fresh => "the server was started a moment ago".to_owned(),
-            Quiet::Syncing => "the replica is synchronising".to_owned(),
-        }),
+        None if view.report.server.uptime_s.is_some_and(|s| s < fresh_s) => {
+            Some("the server was started a moment ago".to_owned())
+        }
+        None => match view.quiet {
+            Some(Quiet::Loading) => Some("the server is loading its data".to_owned()),
+            Some(Quiet::Syncing) => Some("the replica is synchronising".to_owned()),
+            _ => None,
+        },
     };
     let r = &view.report.reclaim;
     candidate.gains = vec![
