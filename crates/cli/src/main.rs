@@ -37,6 +37,7 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
         Command::Fix(args) => commands::fix::run(&args, printer),
         Command::Undo(args) => commands::undo::run(&args, printer),
         Command::Watch(args) => commands::watch::run(&args, printer),
+        Command::Top(args) => commands::top::run(&args, printer),
         Command::Lab(args) => commands::lab::run(&args, printer),
         Command::Rdb(args) => commands::rdb::run(&args, printer),
         Command::Explain(args) => commands::explain::run(&args, printer),

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -30,6 +31,15 @@ pub(crate) struct WatchArgs {
     /// A name under which the page may be asked for, besides addresses and localhost.
     #[arg(long, value_name = "NAME")]
     pub(crate) host_name: Vec<String>,
+    /// Print alert rules for Prometheus, and end.
+    #[arg(long)]
+    pub(crate) print_rules: bool,
+    /// Print a dashboard for Grafana, and end.
+    #[arg(long, conflicts_with = "print_rules")]
+    pub(crate) print_dashboard: bool,
+    /// Print a systemd unit, and end.
+    #[arg(long, conflicts_with_all = ["print_rules", "print_dashboard"])]
+    pub(crate) print_unit: bool,
     /// Logs: text, json.
     #[arg(long, value_enum, default_value = "text", value_name = "FORM", hide_possible_values = true)]
     pub(crate) log: LogForm,
@@ -42,4 +52,13 @@ pub(crate) struct WatchArgs {
 pub(crate) enum LogForm {
     Text,
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+    /// Between two looks at a server.
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    pub(crate) interval: String,
 }

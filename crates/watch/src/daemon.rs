@@ -8,7 +8,7 @@ use crate::fleet::{Fleet, Settings};
 use crate::follow::{self, Seed};
 use crate::history::{History, HistoryError, Retention};
 use crate::job::Jobs;
-use crate::policy::{self, Policy};
+use crate::policy::Policy;
 use crate::web::{self, Access, App};
 use crate::{notify, policy::keeper};
 use std::net::SocketAddr;
@@ -113,7 +113,7 @@ struct Daemon {
     followers: Vec<JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
     sinks: watch::Sender<Arc<Vec<SinkConfig>>>,
-    policy: watch::Sender<Arc<policy::Policy>>,
+    policy: watch::Sender<Arc<Policy>>,
     stop_serving: Option<tokio::sync::oneshot::Sender<()>>,
     server: JoinHandle<()>,
 }
@@ -255,6 +255,9 @@ impl Signals {
 fn raise_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "cannot raise the number of open files: about a thousand servers can be watched");

@@ -2,6 +2,7 @@
 
 use crate::exit::{Exit, UsageError};
 use crate::printer::Printer;
+use crate::connect_args::ConnectArgs;
 use crate::watch_args::{LogForm, WatchArgs};
 use anyhow::Context;
 use std::net::SocketAddr;
@@ -14,12 +15,17 @@ use unfrag_watch::fleet::Settings;
 use unfrag_watch::follow::Seed;
 use unfrag_watch::log;
 use unfrag_watch::policy::Policy;
+use unfrag_watch::publish;
 use unfrag_watch::web::Access;
 
 /// 9121 is redis_exporter's.
 const LISTEN: &str = "127.0.0.1:9122";
 
 pub(crate) fn run(args: &WatchArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    if let Some(text) = printed(args)? {
+        printer.data(&text);
+        return Ok(Exit::Fine);
+    }
     let level = args.log_level.parse().map_err(|_| UsageError {
         message: format!("`{}` is no log level: error, warn, info, debug, trace", args.log_level),
     })?;
@@ -30,7 +36,7 @@ pub(crate) fn run(args: &WatchArgs, printer: &Printer) -> anyhow::Result<Exit> {
     log::init(form, level, printer.paint().color);
     // An option typed once holds for every reload as well.
     let base = args.connect.options()?;
-    let named = Named::new(args)?;
+    let named = Named::new(&args.connect)?;
     let setup = setup(args, &base, &named, printer)?;
     let reload = {
         let again = Again { args: args_of(args), base, named };
@@ -42,16 +48,28 @@ pub(crate) fn run(args: &WatchArgs, printer: &Printer) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
+/// What is to be printed instead of watching.
+fn printed(args: &WatchArgs) -> anyhow::Result<Option<String>> {
+    Ok(if args.print_rules {
+        Some(publish::rules().to_owned())
+    } else if args.print_dashboard {
+        Some(serde_json::to_string_pretty(&publish::dashboard())? + "\n")
+    } else if args.print_unit {
+        Some(publish::unit().to_owned())
+    } else {
+        None
+    })
+}
+
 /// Targets given on the command line.
 #[derive(Debug, Clone)]
-struct Named {
+pub(crate) struct Named {
     seeds: Vec<Seed>,
     fleet: Option<PathBuf>,
 }
 
 impl Named {
-    fn new(args: &WatchArgs) -> anyhow::Result<Self> {
-        let connect = &args.connect;
+    pub(crate) fn new(connect: &ConnectArgs) -> anyhow::Result<Self> {
         let said = connect.is_named();
         if connect.fleet.is_some() || !said {
             return Ok(Self { seeds: vec![], fleet: connect.fleet.clone() });
@@ -64,6 +82,32 @@ impl Named {
             replication: connect.replicas,
         });
         Ok(Self { seeds: seeds.collect(), fleet: None })
+    }
+    /// These, and those of a configuration; the default server when there are none.
+    pub(crate) fn seeds(
+        &self,
+        config: &Config,
+        base: &ConnectOptions,
+        replication: bool,
+    ) -> anyhow::Result<Vec<Seed>> {
+        let mut seeds = self.seeds.clone();
+        if let Some(path) = self.fleet.as_ref().or(config.fleet.as_ref()) {
+            for member in fleet::load(path, base)?.targets {
+                let (name, target, options) = (member.name, member.target, member.options);
+                seeds.push(Seed { name, target, options, replication });
+            }
+        }
+        for text in &config.targets {
+            let uri: Uri = text.parse().context("failed to read a target of the configuration")?;
+            let (name, options) = (uri.target.to_string(), base.clone().with_uri(&uri));
+            seeds.push(Seed { name, target: uri.target, options, replication });
+        }
+        if seeds.is_empty() {
+            let target: Uri = "127.0.0.1:6379".parse().context("failed to read the default target")?;
+            let (name, target) = (target.target.to_string(), target.target);
+            seeds.push(Seed { name, target, options: base.clone(), replication });
+        }
+        Ok(seeds)
     }
 }
 
@@ -144,7 +188,7 @@ impl Again {
         let token_file = args.token_file.clone().or_else(|| config.web.token_file.clone());
         let hosts = args.host_name.iter().chain(&config.web.hosts).cloned().collect();
         Ok(Setup {
-            seeds: self.seeds(&config)?,
+            seeds: self.named.seeds(&config, &self.base, args.replicas)?,
             settings,
             sinks: config.alerts.to.clone(),
             policy: Policy::new(&config.policy).map_err(|message| UsageError { message })?,
@@ -153,28 +197,6 @@ impl Again {
             data: args.data.clone().or_else(|| config.data.clone()).unwrap_or_else(daemon::default_data),
             retention: config.history.retention(),
         })
-    }
-
-    fn seeds(&self, config: &Config) -> anyhow::Result<Vec<Seed>> {
-        let mut seeds = self.named.seeds.clone();
-        let replication = self.args.replicas;
-        if let Some(path) = self.named.fleet.as_ref().or(config.fleet.as_ref()) {
-            for member in fleet::load(path, &self.base)?.targets {
-                let (name, target, options) = (member.name, member.target, member.options);
-                seeds.push(Seed { name, target, options, replication });
-            }
-        }
-        for text in &config.targets {
-            let uri: Uri = text.parse().context("failed to read a target of the configuration")?;
-            let (name, options) = (uri.target.to_string(), self.base.clone().with_uri(&uri));
-            seeds.push(Seed { name, target: uri.target, options, replication });
-        }
-        if seeds.is_empty() {
-            let target: Uri = "127.0.0.1:6379".parse().context("failed to read the default target")?;
-            let (name, target) = (target.target.to_string(), target.target);
-            seeds.push(Seed { name, target, options: self.base.clone(), replication });
-        }
-        Ok(seeds)
     }
 }
 
