@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -41,7 +40,13 @@ pub(crate) struct WatchArgs {
     #[arg(long, conflicts_with_all = ["print_rules", "print_dashboard"])]
     pub(crate) print_unit: bool,
     /// Logs: text, json.
-    #[arg(long, value_enum, default_value = "text", value_name = "FORM", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "text",
+        value_name = "FORM",
+        hide_possible_values = true
+    )]
     pub(crate) log: LogForm,
     /// Log this much: error, warn, info, debug, trace.
     #[arg(long, default_value = "info", value_name = "LEVEL")]

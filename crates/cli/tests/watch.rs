@@ -1,6 +1,7 @@
 //! The daemon as people run it: real servers, real signals, real HTTP.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::indexing_slicing, reason = "a test that misses a field has failed")]
 #![expect(clippy::panic, reason = "a test that waited in vain says for what")]
 
 use serde_json::Value;
@@ -47,7 +48,8 @@ impl Watch {
         });
         let mut heard = vec![];
         let address = loop {
-            let line = talk.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{heard:?}"));
+            let line =
+                talk.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{heard:?}"));
             if let Some(rest) = line.strip_prefix("the page is at http://") {
                 break rest.split('/').next().unwrap().to_owned();
             }
@@ -69,7 +71,8 @@ impl Watch {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let length = body.len();
-        write!(stream, "{head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        write!(stream, "{head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+            .unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let status = text.split(' ').nth(1).unwrap().parse().unwrap();
@@ -77,7 +80,8 @@ impl Watch {
     }
 
     fn get(&self, path: &str) -> String {
-        let (status, text) = self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {}", self.address), "");
+        let (status, text) =
+            self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {}", self.address), "");
         assert_eq!(status, 200, "{path}: {text}");
         text.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
@@ -88,7 +92,10 @@ impl Watch {
     }
 
     fn post(&self, path: &str, more: &str, body: &str) -> (u16, String) {
-        let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{more}X: y", self.address);
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{more}X: y",
+            self.address
+        );
         self.ask(&head, body)
     }
 
@@ -115,7 +122,8 @@ impl Watch {
 
     fn events(&self, id: i64) -> Vec<String> {
         let events = self.json(&format!("/api/v1/targets/{id}/events?from=0"));
-        let line = |e: &Value| format!("{} {}", e["what"].as_str().unwrap(), e["text"].as_str().unwrap());
+        let line =
+            |e: &Value| format!("{} {}", e["what"].as_str().unwrap(), e["text"].as_str().unwrap());
         events["events"].as_array().unwrap().iter().map(line).collect()
     }
 }
@@ -143,7 +151,8 @@ fn folder() -> tempfile::TempDir {
 
 #[test]
 fn every_kind_is_read_and_the_dead_and_the_hung_delay_nobody() {
-    let servers = servers(&[Kind::Redis6, Kind::Redis7, Kind::Redis8, Kind::Valkey8, Kind::Valkey9]);
+    let servers =
+        servers(&[Kind::Redis6, Kind::Redis7, Kind::Redis8, Kind::Valkey8, Kind::Valkey9]);
     let hung = Misbehaving::start(Fault::Hangs).unwrap();
     let garbage = Misbehaving::start(Fault::Garbage).unwrap();
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -168,7 +177,10 @@ fn every_kind_is_read_and_the_dead_and_the_hung_delay_nobody() {
     });
     for server in &servers {
         assert!(page.contains(&format!("unfrag_up{{target=\"{}\"}} 1\n", server.address())));
-        assert!(page.contains(&format!("unfrag_layer_bytes{{target=\"{}\",layer=\"rss\"}}", server.address())));
+        assert!(page.contains(&format!(
+            "unfrag_layer_bytes{{target=\"{}\",layer=\"rss\"}}",
+            server.address()
+        )));
     }
     watch.until("the bad ones", |w| {
         let page = w.get("/metrics");
@@ -176,14 +188,21 @@ fn every_kind_is_read_and_the_dead_and_the_hung_delay_nobody() {
     });
     // What redis_exporter's users lack, on the server that has it all.
     if let Some(redis) = servers.iter().find(|s| s.kind() == Kind::Redis8) {
-        for name in ["unfrag_rss_overhead_bytes", "unfrag_active_defrag_seconds_total", "unfrag_bin_waste_bytes", "unfrag_headroom_bytes", "unfrag_cow_bytes"] {
+        for name in [
+            "unfrag_rss_overhead_bytes",
+            "unfrag_active_defrag_seconds_total",
+            "unfrag_bin_waste_bytes",
+            "unfrag_headroom_bytes",
+            "unfrag_cow_bytes",
+        ] {
             assert!(page.contains(&format!("{name}{{target=\"{}\"", redis.address())), "{name}");
         }
         let probe = watch.get(&format!("/probe?target={}", redis.address()));
         assert!(probe.contains("unfrag_probe_success 1"));
         assert!(!probe.contains(&format!("target=\"{}\"", bad[0])));
     }
-    let (status, _) = watch.ask(&format!("GET /probe?target=10.9.8.7:6379 HTTP/1.1\r\nHost: {}", watch.address), "");
+    let (status, _) = watch
+        .ask(&format!("GET /probe?target=10.9.8.7:6379 HTTP/1.1\r\nHost: {}", watch.address), "");
     assert_eq!(status, 404);
     let all = watch.json("/api/v1/targets");
     assert_eq!(all["schema"], "unfrag.check/1");
@@ -230,12 +249,19 @@ fn what_changes_is_on_the_time_line_and_survives_kill_9() {
     let mut connection = server.connection().unwrap();
     redis::cmd("CONFIG").arg(&["SET", "maxmemory", "123456789"]).exec(&mut connection).unwrap();
     watch.until("the setting", |w| {
-        w.events(id).iter().any(|e| e.starts_with("config maxmemory") && e.ends_with("123456789")).then_some(())
+        w.events(id)
+            .iter()
+            .any(|e| e.starts_with("config maxmemory") && e.ends_with("123456789"))
+            .then_some(())
     });
     server.restart().unwrap();
-    watch.until("the restart", |w| w.events(id).iter().any(|e| e.starts_with("restart")).then_some(()));
+    watch.until("the restart", |w| {
+        w.events(id).iter().any(|e| e.starts_with("restart")).then_some(())
+    });
     let events = watch.events(id).len();
-    let points = |w: &Watch| w.json(&format!("/api/v1/targets/{id}/history"))["at_s"].as_array().unwrap().len();
+    let points = |w: &Watch| {
+        w.json(&format!("/api/v1/targets/{id}/history"))["at_s"].as_array().unwrap().len()
+    };
     let before = watch.until("points", |w| Some(points(w)).filter(|n| *n >= 4));
     std::thread::sleep(Duration::from_secs(3));
     watch.child.kill().unwrap();
@@ -256,7 +282,8 @@ fn it_ends_within_two_seconds_and_reads_its_configuration_again() {
     let folder = folder();
     let file = folder.path().join("watch.toml");
     let write = |targets: &[&String], more: &str| {
-        std::fs::write(&file, format!("interval = \"300ms\"\ntargets = {targets:?}\n{more}")).unwrap();
+        std::fs::write(&file, format!("interval = \"300ms\"\ntargets = {targets:?}\n{more}"))
+            .unwrap();
     };
     write(&[&names[0]], "");
     let mut watch = Watch::start(folder.path(), &["--config", file.to_str().unwrap()]);
@@ -289,7 +316,12 @@ fn it_ends_within_two_seconds_and_reads_its_configuration_again() {
 fn mistakes_are_told_with_their_exit_codes() {
     let folder = folder();
     let run = |args: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_unfrag")).arg("watch").args(args).env("XDG_STATE_HOME", folder.path()).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_unfrag"))
+            .arg("watch")
+            .args(args)
+            .env("XDG_STATE_HOME", folder.path())
+            .output()
+            .unwrap();
         (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -308,8 +340,13 @@ fn mistakes_are_told_with_their_exit_codes() {
     let (code, text) = run(&["--interval", "fast"]);
     assert!(code == 2 && text.contains("is no time"), "{code} {text}");
     std::fs::create_dir_all(folder.path().join("data")).unwrap();
-    std::fs::write(folder.path().join("data/history.sqlite"), "this is no database, and long enough to be looked at").unwrap();
-    let (code, text) = run(&["--data", folder.path().join("data").to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    std::fs::write(
+        folder.path().join("data/history.sqlite"),
+        "this is no database, and long enough to be looked at",
+    )
+    .unwrap();
+    let (code, text) =
+        run(&["--data", folder.path().join("data").to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     assert!(code == 5 && text.contains("history"), "{code} {text}");
 }
 
@@ -322,17 +359,45 @@ fn other_sites_frames_and_callers_without_the_token_are_kept_out() {
     let folder = folder();
     let file = folder.path().join("token");
     std::fs::write(&file, TOKEN).unwrap();
-    let watch = Watch::start(folder.path(), &[&server.address(), "--interval", "300ms", "--token-file", file.to_str().unwrap(), "--host-name", "unfrag.example"]);
+    let watch = Watch::start(
+        folder.path(),
+        &[
+            &server.address(),
+            "--interval",
+            "300ms",
+            "--token-file",
+            file.to_str().unwrap(),
+            "--host-name",
+            "unfrag.example",
+        ],
+    );
     let id = watch.read(&server.address());
-    for (host, want) in [("evil.example", 421), ("127.0.0.1.evil.example", 421), ("", 421), ("unfrag.example", 200), ("localhost:1", 200), ("[::1]", 200)] {
+    for (host, want) in [
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("", 421),
+        ("unfrag.example", 200),
+        ("localhost:1", 200),
+        ("[::1]", 200),
+    ] {
         let (status, _) = watch.ask(&format!("GET /api/v1/overview HTTP/1.1\r\nHost: {host}"), "");
         assert_eq!(status, want, "{host}");
     }
     let (_, page) = watch.ask(&format!("GET / HTTP/1.1\r\nHost: {}", watch.address), "");
-    for header in ["frame-ancestors 'none'", "default-src 'none'", "script-src 'self'", "x-frame-options: DENY", "x-content-type-options: nosniff"] {
+    for header in [
+        "frame-ancestors 'none'",
+        "default-src 'none'",
+        "script-src 'self'",
+        "x-frame-options: DENY",
+        "x-content-type-options: nosniff",
+    ] {
         assert!(page.contains(header), "{header}");
     }
-    assert!(!page.contains("'unsafe-inline'") && !page.contains("http://cdn") && !page.contains("https://"));
+    assert!(
+        !page.contains("'unsafe-inline'")
+            && !page.contains("http://cdn")
+            && !page.contains("https://")
+    );
     let fix = format!("/api/v1/targets/{id}/fix");
     let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
     let post = |more: &str| watch.post(&fix, more, "{\"only\":[\"purge\"]}").0;
@@ -341,7 +406,10 @@ fn other_sites_frames_and_callers_without_the_token_are_kept_out() {
     assert_eq!(post(&format!("{bearer}Origin: http://evil.example\r\n")), 403);
     assert_eq!(post(&format!("{bearer}Origin: null\r\n")), 403);
     assert_eq!(post(&format!("{bearer}Sec-Fetch-Site: cross-site\r\n")), 403);
-    let form = format!("POST {fix} HTTP/1.1\r\nHost: {}\r\n{bearer}Content-Type: text/plain", watch.address);
+    let form = format!(
+        "POST {fix} HTTP/1.1\r\nHost: {}\r\n{bearer}Content-Type: text/plain",
+        watch.address
+    );
     assert_eq!(watch.ask(&form, "{}").0, 415);
     assert_eq!(watch.post("/api/v1/targets/4711/fix", &bearer, "{}").0, 404);
     assert_eq!(watch.post(&fix, &bearer, "{\"only\":[\"restart\"]}").0, 400);
@@ -372,7 +440,9 @@ fn sink() -> (String, Receiver<String>) {
             }
             let mut body = vec![0; length];
             let _ = reader.read_exact(&mut body);
-            let _ = reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = reader
+                .get_mut()
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
             let _ = sender.send(format!("{path} {}", String::from_utf8_lossy(&body)));
         }
@@ -416,12 +486,19 @@ fn alerts_reach_alertmanager_a_webhook_and_a_command() {
     let (path, body) = got[1].split_once(' ').unwrap();
     assert_eq!(path, "/hook");
     let body: Value = serde_json::from_str(body).unwrap();
-    assert_eq!((body["schema"].as_str(), body["status"].as_str()), (Some("unfrag.alert/1"), Some("firing")));
+    assert_eq!(
+        (body["schema"].as_str(), body["status"].as_str()),
+        (Some("unfrag.alert/1"), Some("firing"))
+    );
     assert!(body["alerts"][0]["next"].as_str().unwrap().contains("dmesg"));
     stop("-CONT");
     let over = bodies.recv_timeout(Duration::from_secs(60)).unwrap();
     assert!(over.contains("resolved") || over.starts_with("/api/v2/alerts"), "{over}");
-    measure::wait_until("the command", 20, || Ok(std::fs::read_to_string(&out).is_ok_and(|t| t.contains("\"firing\"") && t.contains("\"resolved\"")))).unwrap();
+    measure::wait_until("the command", 20, || {
+        Ok(std::fs::read_to_string(&out)
+            .is_ok_and(|t| t.contains("\"firing\"") && t.contains("\"resolved\"")))
+    })
+    .unwrap();
 }
 
 #[test]
@@ -436,11 +513,20 @@ fn a_fix_from_the_page_runs_and_its_outcome_is_kept() {
     let folder = folder();
     let file = folder.path().join("token");
     std::fs::write(&file, TOKEN).unwrap();
-    let watch = Watch::start(folder.path(), &[&server.address(), "--interval", "500ms", "--token-file", file.to_str().unwrap()]);
+    let watch = Watch::start(
+        folder.path(),
+        &[&server.address(), "--interval", "500ms", "--token-file", file.to_str().unwrap()],
+    );
     let id = watch.read(&server.address());
-    let (status, text) = watch.post(&format!("/api/v1/targets/{id}/fix"), &format!("Authorization: Bearer {TOKEN}\r\n"), "{\"max_duration_s\":60}");
+    let (status, text) = watch.post(
+        &format!("/api/v1/targets/{id}/fix"),
+        &format!("Authorization: Bearer {TOKEN}\r\n"),
+        "{\"max_duration_s\":60}",
+    );
     assert_eq!(status, 200, "{text}");
-    let job = watch.until("the fix to end", |w| Some(w.json("/api/v1/jobs/1")).filter(|j| j["status"] != "running"));
+    let job = watch.until("the fix to end", |w| {
+        Some(w.json("/api/v1/jobs/1")).filter(|j| j["status"] != "running")
+    });
     assert_eq!(job["status"], "done", "{job}");
     assert!(job["outcome"]["reclaimed_bytes"].as_i64().unwrap() > 8 << 20, "{job}");
     assert_eq!(job["outcome"]["schema"], "unfrag.fix/1");
@@ -471,19 +557,32 @@ fn the_policy_acts_in_its_window_and_says_why() {
     )).unwrap();
     let watch = Watch::start(folder.path(), &["--config", file.to_str().unwrap()]);
     let ids: Vec<i64> = servers.iter().map(|s| watch.read(&s.address())).collect();
-    let decisions = |w: &Watch, id: i64| w.json(&format!("/api/v1/targets/{id}"))["decisions"].clone();
+    let decisions =
+        |w: &Watch, id: i64| w.json(&format!("/api/v1/targets/{id}"))["decisions"].clone();
     let acted = watch.until("the decision to act", |w| {
         let all = decisions(w, ids[0]);
         all.as_array()?.iter().find(|d| d["acts"] == true).cloned()
     });
     assert!(acted["text"].as_str().unwrap().contains("would give back"), "{acted}");
-    let job = watch.until("the end", |w| Some(w.json("/api/v1/jobs/1")).filter(|j| j["status"] != "running"));
-    assert_eq!((job["who"].as_str(), job["status"].as_str()), (Some("policy"), Some("done")), "{job}");
+    let job = watch
+        .until("the end", |w| Some(w.json("/api/v1/jobs/1")).filter(|j| j["status"] != "running"));
+    assert_eq!(
+        (job["who"].as_str(), job["status"].as_str()),
+        (Some("policy"), Some("done")),
+        "{job}"
+    );
     watch.until("the decision not to act", |w| {
         let all = decisions(w, ids[1]);
-        all.as_array()?.iter().any(|d| d["text"] == "no rule of the policy names this server").then_some(())
+        all.as_array()?
+            .iter()
+            .any(|d| d["text"] == "no rule of the policy names this server")
+            .then_some(())
     });
     watch.until("the cool-down", |w| {
-        decisions(w, ids[0]).as_array()?.iter().any(|d| d["text"].as_str().is_some_and(|t| t.contains("too recent"))).then_some(())
+        decisions(w, ids[0])
+            .as_array()?
+            .iter()
+            .any(|d| d["text"].as_str().is_some_and(|t| t.contains("too recent")))
+            .then_some(())
     });
 }

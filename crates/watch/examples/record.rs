@@ -33,14 +33,84 @@ struct Scenario {
 const MIB: u64 = 1 << 20;
 
 const SCENARIOS: [Scenario; 8] = [
-    Scenario { name: "idle-tiny", kind: Kind::Redis7, args: &[], truth: "benign", why: "an empty server: the ratio compares its program text with nothing", step: |_, _| Ok(()) },
-    Scenario { name: "fragmented-bundled", kind: Kind::Redis8, args: &[], truth: "real", why: "70 % of 300 MiB of strings deleted at random", step: |c, n| thin(c, n, 300 * MIB) },
-    Scenario { name: "fragmented-debian", kind: Kind::Redis7, args: &[], truth: "real", why: "70 % of 300 MiB of strings deleted at random, on a server that cannot defrag", step: |c, n| thin(c, n, 300 * MIB) },
-    Scenario { name: "fragmented-small", kind: Kind::Redis6, args: &[], truth: "benign", why: "70 % of 24 MiB deleted: the ratio is high, the waste is a dozen megabytes", step: |c, n| thin(c, n, 24 * MIB) },
-    Scenario { name: "filling", kind: Kind::Redis8, args: &[], truth: "benign", why: "a new server fills steadily", step: |c, n| fill(c, n, 2000) },
-    Scenario { name: "forks-under-writes", kind: Kind::Redis7, args: &[], truth: "benign", why: "saves every few minutes while keys are overwritten", step: |c, n| { fill(c, n % 40, 1500)?; if n % 24 == 10 { let _ = redis::cmd("BGSAVE").exec(c); } Ok(()) } },
-    Scenario { name: "flushed", kind: Kind::Redis6, args: &[], truth: "benign", why: "a cache is flushed and fills again", step: |c, n| { if n % 80 == 79 { redis::cmd("FLUSHALL").exec(c)?; } fill(c, n, 1500) } },
-    Scenario { name: "maxmemory-reached", kind: Kind::Redis7, args: &["--maxmemory", "100mb", "--maxmemory-policy", "noeviction"], truth: "real", why: "the data reached maxmemory and writes are refused; the ratio is fine", step: |c, n| { let _ = fill(c, n, 3000); Ok(()) } },
+    Scenario {
+        name: "idle-tiny",
+        kind: Kind::Redis7,
+        args: &[],
+        truth: "benign",
+        why: "an empty server: the ratio compares its program text with nothing",
+        step: |_, _| Ok(()),
+    },
+    Scenario {
+        name: "fragmented-bundled",
+        kind: Kind::Redis8,
+        args: &[],
+        truth: "real",
+        why: "70 % of 300 MiB of strings deleted at random",
+        step: |c, n| thin(c, n, 300 * MIB),
+    },
+    Scenario {
+        name: "fragmented-debian",
+        kind: Kind::Redis7,
+        args: &[],
+        truth: "real",
+        why: "70 % of 300 MiB of strings deleted at random, on a server that cannot defrag",
+        step: |c, n| thin(c, n, 300 * MIB),
+    },
+    Scenario {
+        name: "fragmented-small",
+        kind: Kind::Redis6,
+        args: &[],
+        truth: "benign",
+        why: "70 % of 24 MiB deleted: the ratio is high, the waste is a dozen megabytes",
+        step: |c, n| thin(c, n, 24 * MIB),
+    },
+    Scenario {
+        name: "filling",
+        kind: Kind::Redis8,
+        args: &[],
+        truth: "benign",
+        why: "a new server fills steadily",
+        step: |c, n| fill(c, n, 2000),
+    },
+    Scenario {
+        name: "forks-under-writes",
+        kind: Kind::Redis7,
+        args: &[],
+        truth: "benign",
+        why: "saves every few minutes while keys are overwritten",
+        step: |c, n| {
+            fill(c, n % 40, 1500)?;
+            if n % 24 == 10 {
+                let _ = redis::cmd("BGSAVE").exec(c);
+            }
+            Ok(())
+        },
+    },
+    Scenario {
+        name: "flushed",
+        kind: Kind::Redis6,
+        args: &[],
+        truth: "benign",
+        why: "a cache is flushed and fills again",
+        step: |c, n| {
+            if n % 80 == 79 {
+                redis::cmd("FLUSHALL").exec(c)?;
+            }
+            fill(c, n, 1500)
+        },
+    },
+    Scenario {
+        name: "maxmemory-reached",
+        kind: Kind::Redis7,
+        args: &["--maxmemory", "100mb", "--maxmemory-policy", "noeviction"],
+        truth: "real",
+        why: "the data reached maxmemory and writes are refused; the ratio is fine",
+        step: |c, n| {
+            let _ = fill(c, n, 3000);
+            Ok(())
+        },
+    },
 ];
 
 fn main() -> Result<(), Failed> {
@@ -87,17 +157,49 @@ fn record(scenario: &Scenario, folder: &Path) -> Result<(), Failed> {
 /// Sections and fields that the rules read; statistics by command and addresses are left out.
 fn fields(info: &str, n: u64) -> Vec<(String, String)> {
     const KEPT: [&str; 34] = [
-        "redis_version", "valkey_version", "server_name", "redis_mode", "run_id", "arch_bits", "maxmemory",
-        "maxmemory_policy", "total_system_memory", "loading", "rdb_bgsave_in_progress", "aof_rewrite_in_progress",
-        "rdb_last_cow_size", "aof_last_cow_size", "current_cow_size", "aof_enabled", "rdb_changes_since_last_save",
-        "rdb_last_bgsave_status", "role", "connected_slaves", "connected_clients", "evicted_keys", "expired_keys",
-        "total_commands_processed", "instantaneous_ops_per_sec", "master_sync_in_progress", "lazyfree_pending_objects",
-        "number_of_cached_scripts", "tracking_clients", "errorstat_OOM", "db0", "process_id", "executable", "config_file",
+        "redis_version",
+        "valkey_version",
+        "server_name",
+        "redis_mode",
+        "run_id",
+        "arch_bits",
+        "maxmemory",
+        "maxmemory_policy",
+        "total_system_memory",
+        "loading",
+        "rdb_bgsave_in_progress",
+        "aof_rewrite_in_progress",
+        "rdb_last_cow_size",
+        "aof_last_cow_size",
+        "current_cow_size",
+        "aof_enabled",
+        "rdb_changes_since_last_save",
+        "rdb_last_bgsave_status",
+        "role",
+        "connected_slaves",
+        "connected_clients",
+        "evicted_keys",
+        "expired_keys",
+        "total_commands_processed",
+        "instantaneous_ops_per_sec",
+        "master_sync_in_progress",
+        "lazyfree_pending_objects",
+        "number_of_cached_scripts",
+        "tracking_clients",
+        "errorstat_OOM",
+        "db0",
+        "process_id",
+        "executable",
+        "config_file",
     ];
     let mut kept = vec![("uptime_in_seconds".to_owned(), (n * STRETCH).to_string())];
     for line in info.lines() {
         let Some((key, value)) = line.split_once(':') else { continue };
-        let memory = key.starts_with("used_memory") || key.starts_with("mem_") || key.starts_with("allocator_") || key.contains("rss_overhead") || key.contains("active_defrag");
+        let memory = key.starts_with("used_memory")
+            || key.starts_with("mem_")
+            || key.starts_with("allocator_")
+            || key.contains("rss_overhead")
+            || key.contains("active_defrag");
         let path = matches!(key, "executable" | "config_file" | "process_id");
         if (memory || KEPT.contains(&key)) && !key.ends_with("_human") && !path {
             kept.push((key.to_owned(), value.trim().to_owned()));
@@ -119,7 +221,10 @@ fn fill(connection: &mut Connection, n: u64, keys: u64) -> Result<(), Failed> {
     let mut pipe = redis::pipe();
     for key in 0..keys {
         let size = SIZES.get(usize::try_from(key * 7 + n)? % SIZES.len()).copied().unwrap_or(40);
-        pipe.cmd("SET").arg(format!("k:{n}:{key}")).arg(value.get(..size).unwrap_or_default()).ignore();
+        pipe.cmd("SET")
+            .arg(format!("k:{n}:{key}"))
+            .arg(value.get(..size).unwrap_or_default())
+            .ignore();
     }
     pipe.exec(connection)?;
     Ok(())

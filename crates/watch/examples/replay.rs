@@ -1,6 +1,6 @@
 //! Prints what `replay` finds: `replay [CASES]`, over the recorded histories and, where they are at hand, over real incidents
 //! (one reading each, held for forty minutes, with an expert's verdict).
-#![expect(clippy::print_stdout, reason = "a report for a terminal")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a report for a terminal")]
 
 #[path = "../tests/recording/mod.rs"]
 mod recording;
@@ -28,11 +28,22 @@ fn main() {
         let alarms = replay(looks, &Patience::default());
         let first = |after: i64| format!("after {} min", after / 60);
         let ours = match alarms.ours.first() {
-            Some(alarm) => format!("{}: {}", first(alarm.after_s), alarm.reason.split(':').next().unwrap_or_default()),
+            Some(alarm) => format!(
+                "{}: {}",
+                first(alarm.after_s),
+                alarm.reason.split(':').next().unwrap_or_default()
+            ),
             None => "-".to_owned(),
         };
-        let ratio = alarms.ratio.as_ref().map_or("-".to_owned(), |a| format!("{}, {}", first(a.after_s), a.reason));
-        println!("{:<44.43} {:<7} {ratio:<22} {ours}", history.name, if history.is_real { "real" } else { "benign" });
+        let ratio = alarms
+            .ratio
+            .as_ref()
+            .map_or("-".to_owned(), |a| format!("{}, {}", first(a.after_s), a.reason));
+        println!(
+            "{:<44.43} {:<7} {ratio:<22} {ours}",
+            history.name,
+            if history.is_real { "real" } else { "benign" }
+        );
         let raised = [!alarms.ours.is_empty(), alarms.ratio.is_some()];
         if history.is_real {
             score.real += 1;
@@ -49,7 +60,20 @@ fn main() {
     }
     println!();
     println!("{:<40} {:>8} {:>12}", "", "unfrag", "ratio > 1.5");
-    println!("{:<40} {:>8} {:>12}", format!("false alarms, of {} benign", score.benign), score.false_alarms[0], score.false_alarms[1]);
-    println!("{:<40} {:>8} {:>12}", format!("seen, of {} real", score.real), score.seen[0], score.seen[1]);
-    println!("seen by the ratio alone: {}", if score.only_ratio.is_empty() { "none".to_owned() } else { score.only_ratio.join(", ") });
+    println!(
+        "{:<40} {:>8} {:>12}",
+        format!("false alarms, of {} benign", score.benign),
+        score.false_alarms[0],
+        score.false_alarms[1]
+    );
+    println!(
+        "{:<40} {:>8} {:>12}",
+        format!("seen, of {} real", score.real),
+        score.seen[0],
+        score.seen[1]
+    );
+    println!(
+        "seen by the ratio alone: {}",
+        if score.only_ratio.is_empty() { "none".to_owned() } else { score.only_ratio.join(", ") }
+    );
 }

@@ -27,7 +27,14 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { min: Severity::Act, urgent_s: 60, act_s: 600, watch_s: 1800, hold_s: 600, lost_s: 60 }
+        Self {
+            min: Severity::Act,
+            urgent_s: 60,
+            act_s: 600,
+            watch_s: 1800,
+            hold_s: 600,
+            lost_s: 60,
+        }
     }
 }
 
@@ -144,8 +151,8 @@ impl Tracker {
         let blind = look.lost.is_some() || look.quiet.is_some();
         let step_s = if blind { 0 } else { step_s };
         self.counts.retain(|id, count| {
-            let gone = !seen.contains_key(id) && !(blind && id != UNREACHABLE);
-            if !gone {
+            let stands = seen.contains_key(id) || (blind && id != UNREACHABLE);
+            if stands {
                 return true;
             }
             count.absent_s += step_s.max(i64::from(id == UNREACHABLE));
@@ -166,13 +173,15 @@ impl Tracker {
         step_s: i64,
         patience: &Patience,
     ) -> Option<Change> {
+        // The first sight is the beginning: what was before it does not count.
+        let is_new = !self.counts.contains_key(id);
         let count = self.counts.entry(id.to_owned()).or_insert_with(|| Count {
             alert: alert.clone(),
             present_s: 0,
             absent_s: 0,
             has_fired: false,
         });
-        count.present_s += step_s;
+        count.present_s += if is_new { 0 } else { step_s };
         count.absent_s = 0;
         let worse = alert.severity > count.alert.severity;
         let (since_s, fired_s) = (count.alert.since_s, count.alert.fired_s);
@@ -296,7 +305,8 @@ mod tests {
 
     #[test]
     fn flapping_is_one_alert() {
-        let log = run(8000, |t| ((t < 5000 && t % 300 < 290).then_some(Severity::Act), None, false));
+        let log =
+            run(8000, |t| ((t < 5000 && t % 300 < 290).then_some(Severity::Act), None, false));
         assert_eq!(log.len(), 2, "{log:?}");
     }
 
@@ -308,13 +318,15 @@ mod tests {
 
     #[test]
     fn quiet_times_neither_count_nor_end_it() {
-        let fork = |t| (Some(Severity::Act), ((300..3000).contains(&t)).then_some(Quiet::Fork), false);
-        assert_eq!(run(4000, fork), [(3310, "fired")]);
+        let fork =
+            |t| (Some(Severity::Act), ((300..3000).contains(&t)).then_some(Quiet::Fork), false);
+        assert_eq!(run(4000, fork), [(3300, "fired")]);
         let fresh = |_| (Some(Severity::Urgent), Some(Quiet::Fresh), false);
         assert_eq!(run(4000, fresh), []);
         let fork = |_| (Some(Severity::Urgent), Some(Quiet::Fork), false);
         assert_eq!(run(4000, fork), [(60, "fired")]);
-        let hidden = |t: i64| ((t < 700).then_some(Severity::Act), (t >= 700).then_some(Quiet::Fork), false);
+        let hidden =
+            |t: i64| ((t < 700).then_some(Severity::Act), (t >= 700).then_some(Quiet::Fork), false);
         assert_eq!(run(9000, hidden), [(600, "fired")]);
     }
 
@@ -344,7 +356,12 @@ mod tests {
         let mut all = vec![];
         for (at_s, severity) in [(0, Severity::Act), (10, Severity::Act), (20, Severity::Urgent)] {
             let findings = [finding(severity)];
-            all.extend(tracker.observe(&Look { at_s, findings: &findings, quiet: None, lost: None }, &patience));
+            all.extend(
+                tracker.observe(
+                    &Look { at_s, findings: &findings, quiet: None, lost: None },
+                    &patience,
+                ),
+            );
         }
         let [Change::Fired(_), Change::Fired(alert)] = all.as_slice() else { panic!("{all:?}") };
         assert_eq!(alert.severity, Severity::Urgent);

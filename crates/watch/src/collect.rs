@@ -95,7 +95,7 @@ async fn read(node: &Node, settings: &Settings, keep: &mut Keep) -> Result<(), C
         let whole = sample(&mut connection, &settings.sample).await?;
         keep.deep_at_ms = now_ms;
         keep.deep_allocated = whole.info.count("allocator_allocated").unwrap_or(0);
-        keep.bins = whole.malloc_stats.iter().flat_map(|m| m.bins.iter().cloned()).collect();
+        keep.bins = whole.malloc_stats.iter().flat_map(|m| m.bins.iter().copied()).collect();
         keep.sample = Some(whole);
     }
     keep.connection = Some(connection);
@@ -181,7 +181,12 @@ fn lost(
         let changes = state.tracker.observe(&look, &settings.patience);
         state.alerts = state.tracker.firing();
         state.looks[1] += 1;
-        tracing::debug!(target_name = node.name, failures = keep.failures, error = failure.message, "no answer");
+        tracing::debug!(
+            target_name = node.name,
+            failures = keep.failures,
+            error = failure.message,
+            "no answer"
+        );
         state.failure = Some(failure);
         changes
     };

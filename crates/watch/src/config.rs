@@ -118,7 +118,8 @@ impl TryFrom<String> for Time {
             "y" => 365.0 * 86400.0,
             _ => return Err(format!("`{text}` is no time: write 10s, 5m, 2h, 30d")),
         };
-        let number: f64 = number.parse().map_err(|_| format!("`{text}` is no time: write 10s, 5m"))?;
+        let number: f64 =
+            number.parse().map_err(|_| format!("`{text}` is no time: write 10s, 5m"))?;
         let seconds = number * unit_s;
         if (0.0..=MAX_TIME.as_secs_f64()).contains(&seconds) {
             Ok(Self(Duration::from_secs_f64(seconds)))
@@ -173,10 +174,9 @@ impl Config {
         let invalid = |message: String| ConfigError::Invalid { path: path.to_owned(), message };
         let mut config = Self::parse(&text).map_err(invalid)?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        for file in [&mut config.fleet, &mut config.data, &mut config.web.token_file] {
-            if let Some(inner) = file {
-                *inner = folder.join(&*inner);
-            }
+        let files = [&mut config.fleet, &mut config.data, &mut config.web.token_file];
+        for file in files.into_iter().flatten() {
+            *file = folder.join(&*file);
         }
         Ok(config)
     }

@@ -8,9 +8,10 @@ use crate::fleet::{Fleet, Settings};
 use crate::follow::{self, Seed};
 use crate::history::{History, HistoryError, Retention};
 use crate::job::Jobs;
+use crate::notify;
 use crate::policy::Policy;
+use crate::policy::keeper;
 use crate::web::{self, Access, App};
-use crate::{notify, policy::keeper};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,7 +52,9 @@ pub enum WatchError {
     #[error("cannot start: {0}")]
     Start(std::io::Error),
     /// The address cannot be listened on.
-    #[error("cannot listen on {listen}; is another `unfrag watch` running? `--listen` takes another address")]
+    #[error(
+        "cannot listen on {listen}; is another `unfrag watch` running? `--listen` takes another address"
+    )]
     Listen {
         /// The address.
         listen: SocketAddr,
@@ -88,13 +91,10 @@ pub fn run(
         let mut signals = Signals::new().map_err(WatchError::Start)?;
         let mut daemon = Daemon::start(setup, history).await?;
         said(daemon.address);
-        loop {
-            match signals.next().await {
-                Signal::Reload => match reload() {
-                    Ok(setup) => daemon.apply(setup),
-                    Err(error) => tracing::error!(error, "the configuration is left as it was"),
-                },
-                Signal::End => break,
+        while let Signal::Reload = signals.next().await {
+            match reload() {
+                Ok(setup) => daemon.apply(setup),
+                Err(error) => tracing::error!(error, "the configuration is left as it was"),
             }
         }
         daemon.end().await;
@@ -158,7 +158,18 @@ impl Daemon {
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
         let stop_serving = Some(stop_serving);
-        Ok(Self { fleet, jobs, app, address, followers, tasks, sinks, policy, stop_serving, server })
+        Ok(Self {
+            fleet,
+            jobs,
+            app,
+            address,
+            followers,
+            tasks,
+            sinks,
+            policy,
+            stop_serving,
+            server,
+        })
     }
 
     /// Takes a new configuration over: servers that stay keep their past and their alerts.
@@ -208,7 +219,8 @@ fn follow_all(seeds: Vec<Seed>, fleet: &Arc<Fleet>) -> Vec<JoinHandle<()>> {
 async fn keep_alive(fleet: Arc<Fleet>) {
     let mut wanted_us = 0;
     let watched = sd_notify::watchdog_enabled(false, &mut wanted_us) && wanted_us > 0;
-    let pause = if watched { Duration::from_micros(wanted_us / 2) } else { Duration::from_secs(10) };
+    let pause =
+        if watched { Duration::from_micros(wanted_us / 2) } else { Duration::from_secs(10) };
     loop {
         let nodes = fleet.nodes();
         let lost = nodes.iter().filter(|n| n.state().failure.is_some()).count();

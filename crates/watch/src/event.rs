@@ -156,7 +156,11 @@ mod tests {
         let before = identity(INFO, &[("hz", "10"), ("save", "")]);
         assert_eq!(changes(1, &before, &before), []);
         let now = identity(
-            &INFO.replace("run_id:a", "run_id:b").replace("7.0.15", "8.2.3").replace("role:master", "role:slave\nmaster_host:h\nmaster_port:1").replace("maxmemory:0", "maxmemory:5"),
+            &INFO
+                .replace("run_id:a", "run_id:b")
+                .replace("7.0.15", "8.2.3")
+                .replace("role:master", "role:slave\nmaster_host:h\nmaster_port:1")
+                .replace("maxmemory:0", "maxmemory:5"),
             &[("hz", "10"), ("save", "60 1")],
         );
         let texts: Vec<String> = changes(1, &before, &now).into_iter().map(|e| e.text).collect();

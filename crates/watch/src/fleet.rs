@@ -185,13 +185,8 @@ impl Fleet {
                 continue;
             };
             let state = std::mem::take(&mut *node.state());
-            let renewed = Node::new(
-                node.id,
-                &node.group,
-                node.address.clone(),
-                seed.options.clone(),
-                state,
-            );
+            let renewed =
+                Node::new(node.id, &node.group, node.address.clone(), seed.options.clone(), state);
             self.start(Arc::new(renewed));
         }
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
@@ -206,7 +201,8 @@ impl Fleet {
 
     /// Ends all tasks and hands what is not packed to the history.
     pub(crate) fn end(&self) {
-        let nodes = std::mem::take(&mut *self.nodes.write().unwrap_or_else(PoisonError::into_inner));
+        let nodes =
+            std::mem::take(&mut *self.nodes.write().unwrap_or_else(PoisonError::into_inner));
         for watched in nodes.values() {
             let recent = std::mem::take(&mut watched.node.state().recent);
             self.write(Job::Pack(watched.node.id, recent));
@@ -219,7 +215,12 @@ impl Fleet {
     }
 
     pub(crate) fn event(&self, node: &Node, event: Event) {
-        tracing::info!(target_name = node.name, kind = event.kind.name(), text = event.text, "event");
+        tracing::info!(
+            target_name = node.name,
+            kind = event.kind.name(),
+            text = event.text,
+            "event"
+        );
         self.write(Job::Event(node.id, event));
     }
 

@@ -50,7 +50,7 @@ pub(crate) async fn run(seed: Seed, fleet: Arc<Fleet>) {
                 let problem = deployment.problems.first().map(|p| format!("{}: {}", p.what, p.why));
                 fleet.set_problem(&seed.name, problem);
                 let alone = deployment.kind == DeploymentKind::Single;
-                take(&seed, &fleet, deployment, &mut ours, &mut missing);
+                take(&seed, &fleet, &deployment, &mut ours, &mut missing);
                 if alone { ALONE } else { FOLLOW }
             }
             Err(error) => {
@@ -67,7 +67,7 @@ pub(crate) async fn run(seed: Seed, fleet: Arc<Fleet>) {
 fn take(
     seed: &Seed,
     fleet: &Arc<Fleet>,
-    deployment: Deployment,
+    deployment: &Deployment,
     ours: &mut Vec<Address>,
     missing: &mut BTreeMap<Address, Instant>,
 ) {

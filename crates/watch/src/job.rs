@@ -131,8 +131,13 @@ impl Jobs {
             };
             table.jobs.insert(id, job);
             let over = table.jobs.len().saturating_sub(MAX_JOBS);
-            let old: Vec<u64> =
-                table.jobs.values().filter(|j| j.status != "running").map(|j| j.id).take(over).collect();
+            let old: Vec<u64> = table
+                .jobs
+                .values()
+                .filter(|j| j.status != "running")
+                .map(|j| j.id)
+                .take(over)
+                .collect();
             for id in old {
                 table.jobs.remove(&id);
             }
@@ -142,7 +147,7 @@ impl Jobs {
         let (jobs, fleet, node) = (self.clone(), Arc::clone(fleet), Arc::clone(node));
         tokio::spawn(async move {
             let result = perform(&jobs, id, &fleet, &node, bounds, consent, stop).await;
-            jobs.end(id, who, &fleet, &node, result);
+            jobs.end(id, who, &fleet, &node, &result);
         });
         Ok(id)
     }
@@ -159,19 +164,19 @@ impl Jobs {
         who: &str,
         fleet: &Fleet,
         node: &Node,
-        result: Result<Outcome, (&'static str, String)>,
+        result: &Result<Outcome, (&'static str, String)>,
     ) {
         let now_s = crate::clock::now_s();
-        let text = match &result {
+        let text = match result {
             Ok(outcome) => said(outcome),
             Err((_, why)) => why.clone(),
         };
-        if let Ok(outcome) = &result {
+        if let Ok(outcome) = result {
             let json = serde_json::to_string(&document(outcome)).unwrap_or_default();
             fleet.write(Record::Outcome(node.id, now_s, who.to_owned(), json));
         }
         self.change(id, |job| {
-            job.status = match &result {
+            job.status = match result {
                 Ok(outcome) if outcome.error.is_none() => "done",
                 Ok(_) => "failed",
                 Err((status, _)) => status,
@@ -236,7 +241,10 @@ async fn perform(
     if plan.steps.is_empty() {
         let why: Vec<String> =
             plan.refused.iter().map(|r| serde_json::to_string(r).unwrap_or_default()).collect();
-        return Err(("refused", format!("there is nothing to do, or it is refused: {}", why.join("; "))));
+        return Err((
+            "refused",
+            format!("there is nothing to do, or it is refused: {}", why.join("; ")),
+        ));
     }
     let permit = ChangePermit::mint(consent, &plan.run_id);
     let journals = Journals::of_user();

@@ -10,8 +10,8 @@ use crate::point::{Column, Point};
 pub const LENGTH: usize = 96;
 /// A day: longer than any daily rhythm needs to be told from a trend.
 pub const SPAN_S: i64 = 24 * 3600;
-/// The longest step.
-const MAX_STEP_S: i64 = SPAN_S / LENGTH as i64;
+/// The longest step: a quarter of an hour.
+const MAX_STEP_S: i64 = 900;
 /// The shortest.
 const MIN_STEP_S: i64 = 10;
 

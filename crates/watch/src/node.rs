@@ -142,7 +142,7 @@ impl View {
             quiet: alert::Quiet::of(sample),
             run_id: sample.info.text("run_id").unwrap_or_default().to_owned(),
             counters: Counters::new(sample),
-            bins: sample.malloc_stats.iter().flat_map(|m| m.bins.iter().cloned()).collect(),
+            bins: sample.malloc_stats.iter().flat_map(|m| m.bins.iter().copied()).collect(),
             report,
         }
     }

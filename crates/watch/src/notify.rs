@@ -158,7 +158,8 @@ fn standing(fleet: &Fleet) -> Vec<Message> {
         .into_iter()
         .flat_map(|node| {
             let alerts = node.state().alerts.clone();
-            let notice = move |alert| Notice { node: Arc::clone(&node), change: Change::Fired(alert) };
+            let notice =
+                move |alert| Notice { node: Arc::clone(&node), change: Change::Fired(alert) };
             alerts.into_iter().map(notice).collect::<Vec<_>>()
         })
         .collect();
@@ -170,7 +171,12 @@ fn deliver(http: &Http, sink: &SinkConfig, message: &Message) {
     tokio::spawn(async move {
         for pause in RETRIES.into_iter().map(Some).chain([None]) {
             let Err(error) = once(&http, &sink, &message).await else { return };
-            tracing::error!(sink = name(&sink), error, last_try = pause.is_none(), "an alert was not delivered");
+            tracing::error!(
+                sink = name(&sink),
+                error,
+                last_try = pause.is_none(),
+                "an alert was not delivered"
+            );
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
             }
@@ -229,7 +235,8 @@ fn for_alertmanager(message: &Message) -> Vec<ForAlertmanager> {
         .map(|told| {
             let alert = &told.alert;
             let severity = format!("{:?}", alert.severity).to_lowercase();
-            let ends_s = if told.status == "firing" { message.at_s + EXPIRES_S } else { message.at_s };
+            let ends_s =
+                if told.status == "firing" { message.at_s + EXPIRES_S } else { message.at_s };
             ForAlertmanager {
                 labels: [
                     ("alertname", alert.id.clone()),

@@ -30,7 +30,10 @@ pub(crate) fn encode(points: &[Point]) -> Vec<u8> {
     write_unsigned(&mut raw, COLUMNS as u64);
     write_column(&mut raw, points.iter().map(|p| p.at_s));
     for column in 0..COLUMNS {
-        write_column(&mut raw, points.iter().map(|p| p.values.get(column).copied().unwrap_or(UNKNOWN)));
+        write_column(
+            &mut raw,
+            points.iter().map(|p| p.values.get(column).copied().unwrap_or(UNKNOWN)),
+        );
     }
     raw
 }
@@ -93,11 +96,14 @@ fn read_column(input: &mut &[u8], count: usize, mut each: impl FnMut(usize, i64)
 }
 
 fn write_unsigned(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = value.to_le_bytes();
         value >>= 7;
+        if value == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
     }
-    out.push(value as u8);
 }
 
 fn write_signed(out: &mut Vec<u8>, value: i64) {

@@ -153,7 +153,9 @@ impl Policy {
         }
         let at_once = config.at_once.unwrap_or(1);
         if at_once == 0 {
-            return Err("policy: at_once = 0 would never do anything; set enabled = false".to_owned());
+            return Err(
+                "policy: at_once = 0 would never do anything; set enabled = false".to_owned()
+            );
         }
         Ok(Self {
             enabled: config.enabled,
@@ -205,13 +207,18 @@ pub fn decide(policy: &Policy, candidate: &Candidate, busy: &Busy, now_s: i64) -
     let gain = usable.iter().map(|(_, gain)| *gain).max().unwrap_or(0);
     if gain < rule.min_gain {
         let (gain, least) = (human(gain), human(rule.min_gain));
-        return Decision::not(format!("the allowed remedies would give back {gain}, less than {least}"));
+        return Decision::not(format!(
+            "the allowed remedies would give back {gain}, less than {least}"
+        ));
     }
     if busy.shards.contains(&candidate.shard) {
         return Decision::not("another server of its shard is being worked on");
     }
     if busy.servers >= policy.at_once {
-        return Decision::not(format!("{} servers are being worked on, which is the most", busy.servers));
+        return Decision::not(format!(
+            "{} servers are being worked on, which is the most",
+            busy.servers
+        ));
     }
     let left_s = ends_s - now_s;
     if left_s < MIN_RUN_S {
@@ -262,11 +269,15 @@ impl Rule {
             "purge" => Ok(RemedyName::Purge),
             "defrag" => Ok(RemedyName::Defrag),
             "repack" => Ok(RemedyName::Repack),
-            other => Err(format!("policy: `{other}` is no remedy that may run by itself: purge, defrag, repack")),
+            other => Err(format!(
+                "policy: `{other}` is no remedy that may run by itself: purge, defrag, repack"
+            )),
         };
         let windows = config.windows.iter().map(Window::new).collect::<Result<Vec<_>, _>>()?;
         if windows.is_empty() || config.remedies.is_empty() || config.targets.is_empty() {
-            return Err("policy: a rule needs targets, remedies and windows, each with an entry".to_owned());
+            return Err(
+                "policy: a rule needs targets, remedies and windows, each with an entry".to_owned()
+            );
         }
         Ok(Self {
             targets: config.targets.clone(),
@@ -304,7 +315,11 @@ cool_down = "24h"
             name: "10.0.0.1:6379".into(),
             group: "cache-a".into(),
             shard: "10.0.0.1:6379".into(),
-            gains: vec![(RemedyName::Purge, Some(50 << 20)), (RemedyName::Defrag, Some(300 << 20)), (RemedyName::Repack, Some(400 << 20))],
+            gains: vec![
+                (RemedyName::Purge, Some(50 << 20)),
+                (RemedyName::Defrag, Some(300 << 20)),
+                (RemedyName::Repack, Some(400 << 20)),
+            ],
             ..Candidate::default()
         }
     }
@@ -313,7 +328,10 @@ cool_down = "24h"
     fn it_acts_in_the_window_with_allowed_remedies_only() {
         let decision = decide(&policy(CONFIG), &candidate(), &Busy::default(), NIGHT_S);
         assert_eq!(decision.remedies, [RemedyName::Purge, RemedyName::Defrag]);
-        assert_eq!(decision.reason, "a window is open for 90 min, and purge, defrag would give back about 300 MiB");
+        assert_eq!(
+            decision.reason,
+            "a window is open for 90 min more, and purge, defrag would give back about 300 MiB"
+        );
         assert_eq!(decision.max_duration, MAX_DURATION);
     }
 
@@ -330,28 +348,57 @@ cool_down = "24h"
         let idle = Busy::default();
         let same = |_: &mut Candidate| {};
         assert_eq!(say(&policy(""), &same, &idle, NIGHT_S), "the policy is off");
-        assert_eq!(say(&on, &|c| c.group = "db".into(), &idle, NIGHT_S), "no rule of the policy names this server");
+        assert_eq!(
+            say(&on, &|c| c.group = "db".into(), &idle, NIGHT_S),
+            "no rule of the policy names this server"
+        );
         assert_eq!(say(&on, &same, &idle, NIGHT_S + 7200), "no maintenance window is open");
         assert_eq!(say(&on, &|c| c.unfit = Some("it loads".into()), &idle, NIGHT_S), "it loads");
-        assert_eq!(say(&on, &|c| c.last_run_s = Some(NIGHT_S - 3600), &idle, NIGHT_S), "the last run is too recent: wait 23 h");
-        assert_eq!(say(&on, &|c| c.gains.truncate(1), &idle, NIGHT_S), "the allowed remedies would give back 50.0 MiB, less than 100 MiB");
+        assert_eq!(
+            say(&on, &|c| c.last_run_s = Some(NIGHT_S - 3600), &idle, NIGHT_S),
+            "the last run is too recent: wait 23 h"
+        );
+        assert_eq!(
+            say(&on, &|c| c.gains.truncate(1), &idle, NIGHT_S),
+            "the allowed remedies would give back 50.0 MiB, less than 100 MiB"
+        );
         let busy = Busy { servers: 1, shards: vec![] };
-        assert_eq!(say(&on, &same, &busy, NIGHT_S), "1 servers are being worked on, which is the most");
+        assert_eq!(
+            say(&on, &same, &busy, NIGHT_S),
+            "1 servers are being worked on, which is the most"
+        );
         let busy = Busy { servers: 0, shards: vec!["10.0.0.1:6379".into()] };
-        assert_eq!(say(&on, &same, &busy, NIGHT_S), "another server of its shard is being worked on");
-        assert_eq!(say(&on, &same, &idle, NIGHT_S + 5400 - 30), "the maintenance window is about to close");
+        assert_eq!(
+            say(&on, &same, &busy, NIGHT_S),
+            "another server of its shard is being worked on"
+        );
+        assert_eq!(
+            say(&on, &same, &idle, NIGHT_S + 5400 - 30),
+            "the maintenance window is about to close"
+        );
     }
 
     #[test]
     fn patterns() {
-        for (pattern, name, want) in [("*", "a", true), ("a*", "ab", true), ("a*c", "abc", true), ("a*c", "ab", false), ("a", "ab", false), ("*b*d*", "abcde", true)] {
+        for (pattern, name, want) in [
+            ("*", "a", true),
+            ("a*", "ab", true),
+            ("a*c", "abc", true),
+            ("a*c", "ab", false),
+            ("a", "ab", false),
+            ("*b*d*", "abcde", true),
+        ] {
             assert_eq!(matches(pattern, name), want, "{pattern} {name}");
         }
     }
 
     #[test]
     fn a_policy_that_cannot_be_meant_is_refused() {
-        for text in ["enabled = true", "at_once = 0", "[[rule]]\ntargets = [\"*\"]\nremedies = [\"restart\"]\nwindows = [{start = \"0 2 * * *\", lasts = \"2h\"}]"] {
+        for text in [
+            "enabled = true",
+            "at_once = 0",
+            "[[rule]]\ntargets = [\"*\"]\nremedies = [\"restart\"]\nwindows = [{start = \"0 2 * * *\", lasts = \"2h\"}]",
+        ] {
             assert!(Policy::new(&toml::from_str(text).unwrap()).is_err(), "{text}");
         }
     }

@@ -29,7 +29,10 @@ const RATIO: f64 = 1.5;
 const RATIO_FOR_S: i64 = 600;
 
 /// Replays `(seconds, sample)` in order of time.
-pub fn replay<'a>(history: impl IntoIterator<Item = (i64, &'a Sample)>, patience: &Patience) -> Alarms {
+pub fn replay<'a>(
+    history: impl IntoIterator<Item = (i64, &'a Sample)>,
+    patience: &Patience,
+) -> Alarms {
     let advisories = Advisories::embedded();
     let mut tracker = Tracker::default();
     let mut alarms = Alarms::default();
@@ -50,7 +53,8 @@ pub fn replay<'a>(history: impl IntoIterator<Item = (i64, &'a Sample)>, patience
             Some(ratio) => {
                 let since = *above_since.get_or_insert(at_s);
                 if at_s - since >= RATIO_FOR_S && alarms.ratio.is_none() {
-                    alarms.ratio = Some(Alarm { after_s: at_s, reason: format!("ratio {ratio:.2}") });
+                    alarms.ratio =
+                        Some(Alarm { after_s: at_s, reason: format!("ratio {ratio:.2}") });
                 }
             }
         }

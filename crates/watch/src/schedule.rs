@@ -83,7 +83,8 @@ mod tests {
         }
         let looks = now.as_secs_f64() / 10.0;
         assert!((990.0..1010.0).contains(&looks), "{looks}");
-        let longest = (0..200).map(|n| wait("a", &cadence, Duration::from_secs(n), 50)).max().unwrap();
+        let longest =
+            (0..200).map(|n| wait("a", &cadence, Duration::from_secs(n), 50)).max().unwrap();
         assert!(longest <= cadence.interval * (MAX_BACK_OFF + 2), "{longest:?}");
         assert!(longest > cadence.interval * 3);
     }

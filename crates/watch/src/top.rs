@@ -61,10 +61,8 @@ pub(crate) struct Screen {
 
 /// Watches until `q`.
 pub fn run(seeds: Vec<Seed>, settings: Settings, color: bool) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (notices, mut inbox) = tokio::sync::mpsc::unbounded_channel();
     let fleet = Fleet::new(settings, None, notices);
     let inside = runtime.enter();
@@ -73,14 +71,8 @@ pub fn run(seeds: Vec<Seed>, settings: Settings, color: bool) -> std::io::Result
     }
     drop(inside);
     let mut terminal = ratatui::try_init()?;
-    let mut screen = Screen {
-        order: Order::Verdict,
-        selected: 0,
-        zoomed: false,
-        scroll: 0,
-        help: false,
-        color,
-    };
+    let mut screen =
+        Screen { order: Order::Verdict, selected: 0, zoomed: false, scroll: 0, help: false, color };
     let result = interact(&mut terminal, &fleet, &mut screen, || {
         // The list shows what alerts say; the terminal's bell is for what is new and urgent.
         let mut ring = false;
@@ -104,7 +96,10 @@ fn interact(
         let nodes = listed(fleet, screen.order);
         screen.selected = screen.selected.min(nodes.len().saturating_sub(1));
         if is_urgent() {
-            ratatui::crossterm::execute!(std::io::stdout(), ratatui::crossterm::style::Print('\x07'))?;
+            ratatui::crossterm::execute!(
+                std::io::stdout(),
+                ratatui::crossterm::style::Print('\x07')
+            )?;
         }
         terminal.draw(|frame| draw::screen(frame, &nodes, screen))?;
         if event::poll(FRAME)?

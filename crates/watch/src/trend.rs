@@ -40,7 +40,8 @@ impl Outlook {
         let headroom = line.values(Column::Headroom);
         let fragmentation = line.values(Column::Fragmentation);
         // Headroom falls as RSS rises, and also where the limit is lowered.
-        let closing = slope(&headroom).map(|s| Slope { per_s: -s.per_s, low: -s.high, high: -s.low });
+        let closing =
+            slope(&headroom).map(|s| Slope { per_s: -s.per_s, low: -s.high, high: -s.low });
         let until_limit = headroom.last().zip(closing).and_then(|(room, s)| until(room.1, &s));
         Self {
             rss: slope(&rss),
@@ -98,7 +99,7 @@ pub fn slope(points: &[(i64, f64)]) -> Option<Slope> {
     Some(Slope {
         per_s: at_rank(&slopes, (pairs - 1.0) / 2.0)?,
         low: at_rank(&slopes, (pairs - half) / 2.0 - 1.0)?,
-        high: at_rank(&slopes, (pairs + half) / 2.0)?,
+        high: at_rank(&slopes, f64::midpoint(pairs, half))?,
     })
 }
 
@@ -156,7 +157,8 @@ mod tests {
     use super::*;
 
     fn noise(seed: &mut u64) -> f64 {
-        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (*seed >> 40) as f64 / f64::from(1 << 24) - 0.5
     }
 
@@ -202,13 +204,17 @@ mod tests {
     #[test]
     fn time_to_the_limit_comes_with_an_interval() {
         let found = until(1000.0, &Slope { per_s: 1.0, low: 0.5, high: 2.0 }).unwrap();
-        assert_eq!((found.soonest_s, found.likely_s, found.latest_s), (500.0, 1000.0, Some(2000.0)));
+        assert_eq!(
+            (found.soonest_s, found.likely_s, found.latest_s),
+            (500.0, 1000.0, Some(2000.0))
+        );
     }
 
     #[test]
     fn the_onset_is_where_it_left_the_ground() {
-        let points: Vec<(i64, f64)> =
-            (0..100).map(|n| (n * 60, if n < 40 { 10.0 } else { (n - 39) as f64 * 10.0 })).collect();
+        let points: Vec<(i64, f64)> = (0..100)
+            .map(|n| (n * 60, if n < 40 { 10.0 } else { (n - 39) as f64 * 10.0 }))
+            .collect();
         let found = onset(&points, 5.0).unwrap();
         assert!((39 * 60..=45 * 60).contains(&found), "{found}");
         assert_eq!(onset(&points[..40], 5.0), None);

@@ -9,7 +9,8 @@ use unfrag_watch::publish::{dashboard, queries, rules};
 
 fn promtool(args: &[&str], folder: &std::path::Path) -> bool {
     let output = Command::new("promtool").args(args).current_dir(folder).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     true
 }
@@ -43,7 +44,8 @@ fn the_dashboards_queries_are_promql_and_its_panels_do_not_overlap() {
         assert!(place(a, "x") + place(a, "w") <= 24);
         for b in panels.iter().skip(n + 1) {
             let apart = |at: &str, size: &str| {
-                place(a, at) + place(a, size) <= place(b, at) || place(b, at) + place(b, size) <= place(a, at)
+                place(a, at) + place(a, size) <= place(b, at)
+                    || place(b, at) + place(b, size) <= place(a, at)
             };
             assert!(apart("x", "w") || apart("y", "h"), "{} and {}", a["title"], b["title"]);
             assert_ne!(a["id"], b["id"]);

@@ -18,11 +18,13 @@ pub(crate) fn run(args: &TopArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let interval = Time::try_from(args.interval.clone())
         .map_err(|why| UsageError { message: format!("--interval: {why}") })?;
     if !std::io::stdout().is_terminal() {
-        let message = "top needs a terminal; `unfrag check` prints once, `unfrag watch` serves a page";
+        let message =
+            "top needs a terminal; `unfrag check` prints once, `unfrag watch` serves a page";
         return Err(UsageError { message: message.to_owned() }.into());
     }
     let base = args.connect.options()?;
-    let seeds = Named::new(&args.connect)?.seeds(&Config::default(), &base, args.connect.replicas)?;
+    let seeds =
+        Named::new(&args.connect)?.seeds(&Config::default(), &base, args.connect.replicas)?;
     let mut settings = Settings::default();
     settings.cadence.interval = interval.0.max(FASTEST);
     // Somebody looks at it: bins and settings are read anew every minute.

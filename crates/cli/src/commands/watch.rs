@@ -1,8 +1,8 @@
 //! `unfrag watch`: the command line and the configuration file to a [`Setup`]; the daemon does the rest.
 
+use crate::connect_args::ConnectArgs;
 use crate::exit::{Exit, UsageError};
 use crate::printer::Printer;
-use crate::connect_args::ConnectArgs;
 use crate::watch_args::{LogForm, WatchArgs};
 use anyhow::Context;
 use std::net::SocketAddr;
@@ -43,7 +43,9 @@ pub(crate) fn run(args: &WatchArgs, printer: &Printer) -> anyhow::Result<Exit> {
         Box::new(move || again.setup().map_err(|e| format!("{e:#}")))
     };
     daemon::run(setup, reload, |address| {
-        printer.talk(&format!("the page is at http://{address}/ and metrics at http://{address}/metrics"));
+        printer.talk(&format!(
+            "the page is at http://{address}/ and metrics at http://{address}/metrics"
+        ));
     })?;
     Ok(Exit::Fine)
 }
@@ -103,7 +105,8 @@ impl Named {
             seeds.push(Seed { name, target: uri.target, options, replication });
         }
         if seeds.is_empty() {
-            let target: Uri = "127.0.0.1:6379".parse().context("failed to read the default target")?;
+            let target: Uri =
+                "127.0.0.1:6379".parse().context("failed to read the default target")?;
             let (name, target) = (target.target.to_string(), target.target);
             seeds.push(Seed { name, target, options: base.clone(), replication });
         }
@@ -167,13 +170,14 @@ impl Again {
             None => Config::default(),
         };
         let args = &self.args;
-        let mut settings = Settings::default();
-        settings.patience = config.alerts.patience();
+        let mut settings = Settings { patience: config.alerts.patience(), ..Settings::default() };
         if let Some(interval) = time("--interval", args.interval.as_deref())?.or(config.interval) {
             // More often than this, INFO itself is what the server does.
             settings.cadence.interval = interval.0.max(Duration::from_millis(50));
         }
-        if let Some(deep) = time("--deep-interval", args.deep_interval.as_deref())?.or(config.deep_interval) {
+        if let Some(deep) =
+            time("--deep-interval", args.deep_interval.as_deref())?.or(config.deep_interval)
+        {
             settings.cadence.deep = deep.0;
         }
         let listen = match (args.listen, &config.listen) {
@@ -194,7 +198,11 @@ impl Again {
             policy: Policy::new(&config.policy).map_err(|message| UsageError { message })?,
             access: Access { hosts, token: token(token_file.as_deref())? },
             listen,
-            data: args.data.clone().or_else(|| config.data.clone()).unwrap_or_else(daemon::default_data),
+            data: args
+                .data
+                .clone()
+                .or_else(|| config.data.clone())
+                .unwrap_or_else(daemon::default_data),
             retention: config.history.retention(),
         })
     }
@@ -205,6 +213,9 @@ fn time(flag: &str, text: Option<&str>) -> Result<Option<Time>, UsageError> {
     parsed.map_err(|why| UsageError { message: format!("{flag}: {why}") })
 }
 
+/// A shorter token could be tried out.
+const MIN_TOKEN: usize = 16;
+
 /// From the file, or from the credential `token` that systemd hands over.
 fn token(file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
     let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
@@ -212,8 +223,6 @@ fn token(file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
         .filter(|path| path.exists());
     let Some(path) = file.map(Path::to_owned).or(credential) else { return Ok(None) };
     let token = secret_source::from_file(&path)?;
-    /// A shorter one could be tried out.
-    const MIN_TOKEN: usize = 16;
     if token.expose().len() < MIN_TOKEN {
         let message = format!(
             "the token in `{}` is shorter than {MIN_TOKEN} characters; `head -c 24 /dev/urandom | base64` makes one",

@@ -56,13 +56,17 @@ impl Reader {
     /// Opens the database for reading.
     pub fn open(path: &Path) -> Result<Self, HistoryError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let fail = |source| HistoryError::Database { path: path.to_owned(), what: "opened", source };
+        let fail =
+            |source| HistoryError::Database { path: path.to_owned(), what: "opened", source };
         let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
         connection.busy_timeout(std::time::Duration::from_secs(2)).map_err(fail)?;
         Ok(Self { connection, path: path.to_owned() })
     }
 
-    fn ask<T>(&self, what: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, HistoryError> {
+    fn ask<T>(
+        &self,
+        what: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, HistoryError> {
         what(&self.connection).map_err(|source| HistoryError::Database {
             path: self.path.clone(),
             what: "read",
@@ -87,7 +91,9 @@ impl Reader {
             _ => Level::Hour,
         };
         let (mut means, mut peaks) = self.ask(|c| chunks(c, level, node, from_s, until_s))?;
-        let last_s = means.last().map_or(i64::MIN, |p| p.at_s + if level == Level::Raw { 1 } else { level.step_s() });
+        let last_s = means
+            .last()
+            .map_or(i64::MIN, |p| p.at_s + if level == Level::Raw { 1 } else { level.step_s() });
         let newer: Vec<Point> = recent.iter().filter(|p| p.at_s >= last_s).copied().collect();
         means.extend(&newer);
         peaks.extend(&newer);
@@ -111,10 +117,11 @@ impl Reader {
     /// When the history of a server begins.
     fn beginning(&self, node: i64, recent: &[Point]) -> Result<Option<i64>, HistoryError> {
         let first = self.ask(|c| {
-            let sql = "SELECT pack FROM chunk WHERE level = ?1 AND node = ?2 ORDER BY start_s LIMIT 1";
-            let found = c.prepare_cached(sql)?.query_row(params![Level::Hour as i64, node], |row| {
-                row.get::<_, Vec<u8>>(0)
-            });
+            let sql =
+                "SELECT pack FROM chunk WHERE level = ?1 AND node = ?2 ORDER BY start_s LIMIT 1";
+            let found = c
+                .prepare_cached(sql)?
+                .query_row(params![Level::Hour as i64, node], |row| row.get::<_, Vec<u8>>(0));
             found.optional()
         })?;
         let first = first.and_then(|b| unpack(&b)?.first().map(|p| p.at_s));
@@ -167,11 +174,22 @@ impl Reader {
         )
     }
 
-    fn lines(&self, sql: &str, node: i64, from_s: i64, limit: u32) -> Result<Vec<Line>, HistoryError> {
+    fn lines(
+        &self,
+        sql: &str,
+        node: i64,
+        from_s: i64,
+        limit: u32,
+    ) -> Result<Vec<Line>, HistoryError> {
         self.ask(|c| {
             let mut statement = c.prepare_cached(sql)?;
             let rows = statement.query_map(params![node, from_s, limit], |row| {
-                Ok(Line { at_s: row.get(0)?, what: row.get(1)?, text: row.get(2)?, acts: row.get(3)? })
+                Ok(Line {
+                    at_s: row.get(0)?,
+                    what: row.get(1)?,
+                    text: row.get(2)?,
+                    acts: row.get(3)?,
+                })
             })?;
             rows.collect()
         })
@@ -188,9 +206,10 @@ fn chunks(
     let sql = "SELECT pack, peaks FROM chunk WHERE level = ?1 AND node = ?2 AND start_s BETWEEN ?3 AND ?4 AND last_s >= ?5 ORDER BY start_s";
     let mut statement = c.prepare_cached(sql)?;
     let earliest = from_s.saturating_sub(level.chunk_s());
-    let rows = statement.query_map(params![level as i64, node, earliest, until_s, from_s], |row| {
-        Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
-    })?;
+    let rows = statement
+        .query_map(params![level as i64, node, earliest, until_s, from_s], |row| {
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
+        })?;
     let (mut means, mut peaks) = (vec![], vec![]);
     for row in rows {
         let (pack, tops) = row?;

@@ -112,7 +112,9 @@ impl Store {
                 let mut rows = statement.query([])?;
                 while let Some(row) = rows.next()? {
                     let bytes: Vec<u8> = row.get(1)?;
-                    left.entry(row.get(0)?).or_default().extend(decode(&bytes).into_iter().flatten());
+                    left.entry(row.get(0)?)
+                        .or_default()
+                        .extend(decode(&bytes).into_iter().flatten());
                 }
             }
             for (node, points) in left {
@@ -204,7 +206,8 @@ impl Store {
 
     /// Bytes of the pages in use.
     fn bytes(&self) -> rusqlite::Result<u64> {
-        let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let pragma =
+            |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let used = pragma("page_count")? - pragma("freelist_count")?;
         Ok(u64::try_from(used * pragma("page_size")?).unwrap_or(0))
     }
@@ -354,8 +357,9 @@ fn from(
     );
     let mut statement = t.prepare_cached(&sql)?;
     let earliest = from_s - level.chunk_s();
-    let rows = statement
-        .query_map(params![level as i64, node, from_s, earliest], |row| row.get::<_, Option<Vec<u8>>>(0))?;
+    let rows = statement.query_map(params![level as i64, node, from_s, earliest], |row| {
+        row.get::<_, Option<Vec<u8>>>(0)
+    })?;
     let mut points = vec![];
     for row in rows {
         points.extend(row?.and_then(|b| unpack(&b)).unwrap_or_default());
@@ -375,7 +379,8 @@ pub(crate) fn roll<'a>(
     let one = |(at_s, points): (i64, Vec<&Point>)| {
         let (mut mean, mut peak) = (Point::unknown(at_s), Point::unknown(at_s));
         for column in 0..COLUMNS {
-            let known = || points.iter().filter_map(|p| p.values.get(column)).filter(|v| **v != UNKNOWN);
+            let known =
+                || points.iter().filter_map(|p| p.values.get(column)).filter(|v| **v != UNKNOWN);
             let (mut sum, mut count, mut top) = (0i128, 0i128, UNKNOWN);
             for value in known() {
                 sum += i128::from(*value);
@@ -383,7 +388,8 @@ pub(crate) fn roll<'a>(
                 top = top.max(*value);
             }
             if count > 0
-                && let (Some(m), Some(p)) = (mean.values.get_mut(column), peak.values.get_mut(column))
+                && let (Some(m), Some(p)) =
+                    (mean.values.get_mut(column), peak.values.get_mut(column))
             {
                 *m = i64::try_from(sum / count).unwrap_or(UNKNOWN);
                 *p = top;
@@ -392,4 +398,143 @@ pub(crate) fn roll<'a>(
         (mean, peak)
     };
     steps.into_iter().map(one).unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::query::Reader;
+    use super::super::{History, Job, Retention};
+    use super::*;
+    use crate::event::{Event, Kind};
+    use crate::point::Column;
+
+    fn point(at_s: i64, rss: i64) -> Point {
+        let mut point = Point::unknown(at_s);
+        point.set(Column::Rss, Some(rss));
+        point.set(Column::Up, Some(1));
+        point
+    }
+
+    const BEGIN_S: i64 = 1_700_000_000 / 3600 * 3600;
+
+    /// A day at ten seconds: RSS is the second of the day, with a spike each hour.
+    fn day() -> Vec<Point> {
+        let rss = |n: i64| if n % 360 == 100 { 1_000_000 } else { n * 10 };
+        (0..8640).map(|n| point(BEGIN_S + n * 10, rss(n))).collect()
+    }
+
+    fn packed(store: &mut Store, points: &[Point]) {
+        // As the daemon does it: five minutes at a time.
+        for part in points.chunks(30) {
+            store.write(&[Job::Pack(1, part.to_vec())]).unwrap();
+        }
+    }
+
+    #[test]
+    fn minutes_and_hours_are_means_and_peaks_of_what_came() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.sqlite");
+        let mut store = Store::open(&path).unwrap();
+        packed(&mut store, &day());
+        let reader = Reader::open(&path).unwrap();
+        let fine = reader.series(1, BEGIN_S + 3600, BEGIN_S + 7200, &[]).unwrap();
+        assert_eq!((fine.step_s, fine.means.len()), (10, 361));
+        assert_eq!(fine.means[0], point(BEGIN_S + 3600, 3600));
+        let whole = reader.series(1, BEGIN_S, BEGIN_S + 86400, &[]).unwrap();
+        assert_eq!(whole.step_s, 180);
+        assert_eq!(whole.means.len(), 480);
+        assert_eq!(
+            whole.peaks.iter().filter(|p| p.get(Column::Rss) == Some(1_000_000)).count(),
+            24
+        );
+        let hours = reader.series(1, BEGIN_S, BEGIN_S + 4 * 86400, &[]).unwrap();
+        assert_eq!(hours.means.len(), 24);
+        // The mean of an hour: its middle, and a 360th of the spike.
+        let mean = hours.means[5].get(Column::Rss).unwrap();
+        let want = (5 * 3600 + 1795) + (1_000_000 - (5 * 3600 + 1000)) / 360;
+        assert!((mean - want).abs() < 20, "{mean} {want}");
+    }
+
+    #[test]
+    fn a_full_disk_loses_nothing_that_fits_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.sqlite");
+        let mut store = Store::open(&path).unwrap();
+        store.key("a").unwrap();
+        // SQLite's own word for a full disk, on demand.
+        let pages: i64 =
+            store.connection.pragma_query_value(None, "page_count", |r| r.get(0)).unwrap();
+        store.connection.pragma_update(None, "max_page_count", pages + 2).unwrap();
+        let event =
+            |n: i64| Job::Event(1, Event { at_s: n, kind: Kind::Config, text: "x".repeat(3000) });
+        let jobs: Vec<Job> = (0..50).map(event).collect();
+        let error = store.write(&jobs).unwrap_err();
+        assert!(
+            std::error::Error::source(&error).unwrap().to_string().contains("full"),
+            "{error:?}"
+        );
+        store.connection.pragma_update(None, "max_page_count", 1_000_000).unwrap();
+        store.write(&jobs).unwrap();
+        let events = Reader::open(&path).unwrap().events(1, 0, 1000).unwrap();
+        assert_eq!(events.len(), 50, "all of it, once");
+    }
+
+    #[test]
+    fn age_and_size_are_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.sqlite");
+        let mut store = Store::open(&path).unwrap();
+        for node in 1..=6 {
+            let key = store.key(&format!("n{node}")).unwrap().0;
+            let mut noise = 1u64;
+            let mut points = day();
+            for point in &mut points {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                point.set(Column::Used, Some((noise >> 20).cast_signed()));
+            }
+            for part in points.chunks(360) {
+                store.write(&[Job::Pack(key, part.to_vec())]).unwrap();
+            }
+        }
+        let now_s = BEGIN_S + 86400;
+        let before = store.bytes().unwrap();
+        let aged = Retention { raw_s: 7200, ..Retention::default() };
+        let after = store.sweep(&aged, now_s).unwrap();
+        assert!(after < before / 2, "{before} {after}");
+        let small = Retention { max_bytes: after / 2, ..Retention::default() };
+        assert!(store.sweep(&small, now_s).unwrap() <= after / 2);
+        // The coarsest goes last.
+        let hours =
+            Reader::open(&path).unwrap().series(1, BEGIN_S, BEGIN_S + 4 * 86400, &[]).unwrap();
+        assert_eq!(hours.means.len(), 24);
+        let integrity: String =
+            store.connection.pragma_query_value(None, "integrity_check", |r| r.get(0)).unwrap();
+        assert_eq!(integrity, "ok");
+    }
+
+    #[test]
+    fn what_was_not_packed_is_packed_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        {
+            let mut store = Store::open(&folder.path().join(super::super::FILE)).unwrap();
+            let id = store.key("a").unwrap().0;
+            let jobs: Vec<Job> =
+                (0..30).map(|n| Job::Point(id, Box::new(point(BEGIN_S + n * 10, n)))).collect();
+            store.write(&jobs).unwrap();
+        }
+        let history = History::open(folder.path(), Retention::default()).unwrap();
+        let (id, is_new) = history.key("a").unwrap();
+        assert!(!is_new);
+        let series =
+            Reader::open(history.path()).unwrap().series(id, BEGIN_S, BEGIN_S + 600, &[]).unwrap();
+        assert_eq!(series.means.len(), 30);
+    }
+
+    #[test]
+    fn a_later_form_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.sqlite");
+        Store::open(&path).unwrap().connection.pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(Store::open(&path), Err(HistoryError::Newer { found: 99, .. })));
+    }
 }

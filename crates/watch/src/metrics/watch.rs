@@ -21,8 +21,11 @@ pub(super) fn write(page: &mut Page, fleet: &Fleet, shown: &[Shown]) {
             .put("", read(&health.bytes));
         page.counter("unfrag_watch_history_errors_total", "Writes of the history that failed.")
             .put("", read(&health.errors));
-        page.counter("unfrag_watch_history_dropped_total", "Records given up because nothing could be written for long.")
-            .put("", read(&health.dropped));
+        page.counter(
+            "unfrag_watch_history_dropped_total",
+            "Records given up because nothing could be written for long.",
+        )
+        .put("", read(&health.dropped));
     }
     process(page);
 }
@@ -30,7 +33,8 @@ pub(super) fn write(page: &mut Page, fleet: &Fleet, shown: &[Shown]) {
 /// Our own process, under the names every Prometheus client uses.
 fn process(page: &mut Page) {
     let Some(own) = own_process() else { return };
-    page.counter("process_cpu_seconds_total", "Processor time of this process.").put("", Some(own.cpu_s));
+    page.counter("process_cpu_seconds_total", "Processor time of this process.")
+        .put("", Some(own.cpu_s));
     page.gauge("process_resident_memory_bytes", "RSS of this process.").put("", Some(own.rss));
     page.gauge("process_open_fds", "Open file descriptors of this process.").put("", Some(own.fds));
 }

@@ -16,11 +16,7 @@ use unfrag_act::{Bounds, RemedyName};
 /// Figures older than this are no ground for an act, in milliseconds.
 const STALE_MS: u64 = 120_000;
 
-pub(crate) async fn run(
-    fleet: Arc<Fleet>,
-    jobs: Jobs,
-    policy: watch::Receiver<Arc<Policy>>,
-) {
+pub(crate) async fn run(fleet: Arc<Fleet>, jobs: Jobs, policy: watch::Receiver<Arc<Policy>>) {
     let mut said: HashMap<i64, String> = HashMap::new();
     let mut dry_runs: HashMap<i64, i64> = HashMap::new();
     loop {
@@ -46,7 +42,8 @@ pub(crate) async fn run(
                 let bounds = Bounds {
                     only: decision.remedies.clone(),
                     max_duration: decision.max_duration,
-                    latency_budget_us: u64::try_from(decision.latency_budget.as_micros()).unwrap_or(u64::MAX),
+                    latency_budget_us: u64::try_from(decision.latency_budget.as_micros())
+                        .unwrap_or(u64::MAX),
                     ..Bounds::default()
                 };
                 if let Err(why) = jobs.begin(&fleet, &node, bounds, Consent::Policy) {

@@ -43,7 +43,10 @@ impl Window {
     pub fn new(config: &WindowConfig) -> Result<Self, String> {
         let words: Vec<&str> = config.start.split_whitespace().collect();
         if words.len() != NAMES.len() {
-            return Err(format!("window: `{}` needs five fields: minute hour day month weekday", config.start));
+            return Err(format!(
+                "window: `{}` needs five fields: minute hour day month weekday",
+                config.start
+            ));
         }
         let mut fields = [0u64; 5];
         for (n, (slot, word)) in fields.iter_mut().zip(&words).enumerate() {
@@ -58,7 +61,8 @@ impl Window {
         }
         let zone = match &config.zone {
             None => TimeZone::system(),
-            Some(name) => TimeZone::get(name).map_err(|_| format!("window: no time zone `{name}` is known"))?,
+            Some(name) => TimeZone::get(name)
+                .map_err(|_| format!("window: no time zone `{name}` is known"))?,
         };
         let restricted = |n: usize| words.get(n).is_some_and(|w| !w.starts_with('*'));
         Ok(Self { fields, either_day: restricted(2) && restricted(4), minutes, zone })
@@ -159,17 +163,32 @@ mod tests {
         assert!(either.open_until(at("2026-11-27T12:00:00Z")).is_some(), "a Friday");
         assert!(either.open_until(at("2026-12-13T12:00:00Z")).is_some(), "a thirteenth");
         assert!(either.open_until(at("2026-12-14T12:00:00Z")).is_none());
-        assert!(window("*/20 * * * 7", "1m", "UTC").open_until(at("2026-11-29T05:40:10Z")).is_some());
+        assert!(
+            window("*/20 * * * 7", "1m", "UTC").open_until(at("2026-11-29T05:40:10Z")).is_some()
+        );
     }
 
     #[test]
     fn nonsense_is_refused_with_a_reason() {
         let lasts = Time::try_from("2h".to_owned()).unwrap();
-        for start in ["", "0 2 * *", "60 2 * * *", "0 24 * * *", "0 2 0 * *", "5-1 * * * *", "*/0 * * * *", "a * * * *"] {
+        for start in [
+            "",
+            "0 2 * *",
+            "60 2 * * *",
+            "0 24 * * *",
+            "0 2 0 * *",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "a * * * *",
+        ] {
             let config = WindowConfig { start: start.into(), lasts, zone: None };
             assert!(Window::new(&config).is_err(), "{start}");
         }
-        let config = WindowConfig { start: "0 2 * * *".into(), lasts, zone: Some("Mars/Olympus".into()) };
-        assert_eq!(Window::new(&config).unwrap_err(), "window: no time zone `Mars/Olympus` is known");
+        let config =
+            WindowConfig { start: "0 2 * * *".into(), lasts, zone: Some("Mars/Olympus".into()) };
+        assert_eq!(
+            Window::new(&config).unwrap_err(),
+            "window: no time zone `Mars/Olympus` is known"
+        );
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn screen(frame: &mut Frame<'_>, nodes: &[Arc<Node>], screen: &Screen
     let [head, middle, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(3), Constraint::Length(1)])
             .areas(frame.area());
-    frame.render_widget(sums(nodes, screen), head);
+    frame.render_widget(sums(nodes), head);
     frame.render_widget(keys(screen), foot);
     let selected = nodes.get(screen.selected);
     if screen.zoomed {
@@ -38,7 +38,7 @@ pub(super) fn screen(frame: &mut Frame<'_>, nodes: &[Arc<Node>], screen: &Screen
     }
 }
 
-fn sums(nodes: &[Arc<Node>], screen: &Screen) -> Line<'static> {
+fn sums(nodes: &[Arc<Node>]) -> Line<'static> {
     let (mut lost, mut act, mut gain) = (0, 0, 0u64);
     for node in nodes {
         let state = node.state();
@@ -49,7 +49,7 @@ fn sums(nodes: &[Arc<Node>], screen: &Screen) -> Line<'static> {
         }
     }
     let servers = if nodes.len() == 1 { "server" } else { "servers" };
-    let mut text = format!(" {} {servers}, {}", nodes.len(), screen.order.name());
+    let mut text = format!(" {} {servers}", nodes.len());
     if lost > 0 {
         text += &format!(" · {lost} no answer");
     }
@@ -66,9 +66,10 @@ fn keys(screen: &Screen) -> Line<'static> {
     let text = if screen.zoomed {
         "j k scroll   Enter back   q quit"
     } else {
-        "j k move   Enter all of it   s order   ? keys   q quit"
+        "j k move   Enter all of it   ? keys   q quit   s order: "
     };
-    Line::from(text).style(Style::new().add_modifier(Modifier::DIM))
+    let order = if screen.zoomed { "" } else { screen.order.name() };
+    Line::from(format!("{text}{order}")).style(Style::new().add_modifier(Modifier::DIM))
 }
 
 /// The verdict in a word, and its colour.
@@ -91,7 +92,7 @@ fn tint(screen: &Screen, color: Color) -> Style {
 }
 
 fn table(frame: &mut Frame<'_>, area: Rect, nodes: &[Arc<Node>], screen: &Screen) {
-    let past_width = usize::from(area.width.saturating_sub(8 + 22 + 9 * 4 + 7)).clamp(4, 40);
+    let past_width = usize::from(area.width.saturating_sub(7 + 22 + 8 * 4 + 6)).clamp(4, 40);
     let rows = nodes.iter().map(|node| {
         let state = node.state();
         let (verdict, color) = word(&state);
@@ -111,16 +112,17 @@ fn table(frame: &mut Frame<'_>, area: Rect, nodes: &[Arc<Node>], screen: &Screen
     let widths = [
         Constraint::Length(7),
         Constraint::Fill(1),
-        Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Length(9),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Length(8),
         Constraint::Length(u16::try_from(past_width).unwrap_or(8)),
     ];
     let heads = ["", "server", "used", "RSS", "waste", "headroom", "RSS so far"];
-    let heads = heads.iter().enumerate().map(|(n, h)| {
-        if (2..6).contains(&n) { right((*h).to_owned()) } else { Line::from(*h) }
-    });
+    let heads = heads
+        .iter()
+        .enumerate()
+        .map(|(n, h)| if (2..6).contains(&n) { right((*h).to_owned()) } else { Line::from(*h) });
     let table = Table::new(rows, widths)
         .header(Row::new(heads).style(Style::new().add_modifier(Modifier::DIM)))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
@@ -210,7 +212,12 @@ fn ladder(layers: &Layers, width: usize, screen: &Screen) -> Vec<Line<'static>> 
 
 fn gains(report: &Report) -> Line<'static> {
     let r = &report.reclaim;
-    let all = [("purge", &r.purge), ("defrag", &r.defrag), ("repack", &r.repack), ("restart", &r.restart)];
+    let all = [
+        ("purge", &r.purge),
+        ("defrag", &r.defrag),
+        ("repack", &r.repack),
+        ("restart", &r.restart),
+    ];
     let said: Vec<String> =
         all.iter().filter_map(|(name, e)| Some(format!("{name} {}", human(usable(e)?)))).collect();
     Line::from(if said.is_empty() {
@@ -222,8 +229,14 @@ fn gains(report: &Report) -> Line<'static> {
 
 fn outlook(state: &State) -> Option<Line<'static>> {
     let until = state.outlook.until_limit?;
-    let hours = |s: f64| if s < 7200.0 { format!("{:.0} min", s / 60.0) } else { format!("{:.0} h", s / 3600.0) };
-    Some(Line::from(format!("at this rate it is full in about {} (not before {})", hours(until.likely_s), hours(until.soonest_s))))
+    let hours = |s: f64| {
+        if s < 7200.0 { format!("{:.0} min", s / 60.0) } else { format!("{:.0} h", s / 3600.0) }
+    };
+    Some(Line::from(format!(
+        "at this rate it is full in about {} (not before {})",
+        hours(until.likely_s),
+        hours(until.soonest_s)
+    )))
 }
 
 fn findings(report: &Report, screen: &Screen, all: bool) -> Vec<Line<'static>> {
@@ -239,7 +252,9 @@ fn findings(report: &Report, screen: &Screen, all: bool) -> Vec<Line<'static>> {
         lines.push(Line::from(vec![mark, finding.title.clone().into()]));
         if all {
             lines.push(Line::from(format!("       {}", finding.meaning)));
-            lines.extend(finding.evidence.iter().map(|e| Line::from(format!("         {} = {}  ({})", e.what, e.value, e.source)).dim()));
+            lines.extend(finding.evidence.iter().map(|e| {
+                Line::from(format!("         {} = {}  ({})", e.what, e.value, e.source)).dim()
+            }));
         }
         let next = finding.remedies.first().map(|r| Line::from(format!("       -> {}", r.next)));
         lines.extend(next.filter(|_| all || finding.severity >= Severity::Act));

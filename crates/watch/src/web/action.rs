@@ -50,7 +50,8 @@ pub(super) async fn fix(
         .node(id)
         .ok_or((StatusCode::NOT_FOUND, "no such server is watched\n".to_owned()))?;
     let only = wish.only.iter().map(|name| remedy(name)).collect::<Option<Vec<_>>>();
-    let only = only.ok_or((StatusCode::BAD_REQUEST, "remedies are purge, defrag, repack\n".to_owned()))?;
+    let only =
+        only.ok_or((StatusCode::BAD_REQUEST, "remedies are purge, defrag, repack\n".to_owned()))?;
     let bounds = Bounds {
         only,
         max_duration: Duration::from_secs(wish.max_duration_s.clamp(10, MAX_DURATION_S)),
@@ -77,5 +78,7 @@ pub(super) async fn check() -> Json<serde_json::Value> {
 }
 
 fn remedy(name: &str) -> Option<RemedyName> {
-    [RemedyName::Purge, RemedyName::Defrag, RemedyName::Repack].into_iter().find(|r| r.name() == name)
+    [RemedyName::Purge, RemedyName::Defrag, RemedyName::Repack]
+        .into_iter()
+        .find(|r| r.name() == name)
 }

@@ -48,7 +48,8 @@ pub(super) async fn probe(
     let wanted = asked.target.trim_start_matches("redis://").trim_start_matches("valkey://");
     let node = app.fleet.named(wanted).ok_or((
         StatusCode::NOT_FOUND,
-        "this server is not watched: add it to the targets; /probe connects to nothing else\n".to_owned(),
+        "this server is not watched: add it to the targets; /probe connects to nothing else\n"
+            .to_owned(),
     ))?;
     let patience = headers
         .get("x-prometheus-scrape-timeout-seconds")
@@ -63,7 +64,10 @@ pub(super) async fn probe(
     };
     let mut text = crate::metrics::render_one(&node);
     text.push_str("# HELP unfrag_probe_success 1 when the server answered this probe.\n");
-    text.push_str(&format!("# TYPE unfrag_probe_success gauge\nunfrag_probe_success {}\n", u8::from(failure.is_none())));
+    text.push_str(&format!(
+        "# TYPE unfrag_probe_success gauge\nunfrag_probe_success {}\n",
+        u8::from(failure.is_none())
+    ));
     Ok(([("content-type", TEXT)], text).into_response())
 }
 
@@ -221,7 +225,9 @@ pub(super) async fn history(
     let reader = reader(&app).map_err(|e| broken(&e))?;
     let series = aside(move || match reader {
         Some(reader) => reader.series(id, from_s, until_s, &recent),
-        None => Ok(crate::history::query::Series { step_s: 10, peaks: recent.clone(), means: recent }),
+        None => {
+            Ok(crate::history::query::Series { step_s: 10, peaks: recent.clone(), means: recent })
+        }
     })
     .await?
     .map_err(|e| broken(&e))?;

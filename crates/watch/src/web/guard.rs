@@ -111,10 +111,24 @@ mod tests {
     #[test]
     fn only_our_names_are_answered() {
         let configured = ["unfrag.example.com".to_owned()];
-        for host in ["127.0.0.1:9122", "[::1]:9122", "10.0.0.1", "localhost", "LOCALHOST:1", "unfrag.example.com:443"] {
+        for host in [
+            "127.0.0.1:9122",
+            "[::1]:9122",
+            "10.0.0.1",
+            "localhost",
+            "LOCALHOST:1",
+            "unfrag.example.com:443",
+        ] {
             assert!(is_ours(host, &configured), "{host}");
         }
-        for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:9122", "", "[", "unfrag.example.com.evil"] {
+        for host in [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:9122",
+            "",
+            "[",
+            "unfrag.example.com.evil",
+        ] {
             assert!(!is_ours(host, &configured), "{host}");
         }
     }

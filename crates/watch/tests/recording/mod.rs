@@ -7,15 +7,15 @@ use unfrag_client::files::Sources;
 use unfrag_model::{Info, Sample};
 
 /// A server over time.
-pub struct History {
-    pub name: String,
+pub(crate) struct History {
+    pub(crate) name: String,
     /// True where somebody should act.
-    pub is_real: bool,
-    pub looks: Vec<(i64, Sample)>,
+    pub(crate) is_real: bool,
+    pub(crate) looks: Vec<(i64, Sample)>,
 }
 
 /// The recordings beside this test, made by `examples/record.rs`.
-pub fn recordings() -> Vec<History> {
+pub(crate) fn recordings() -> Vec<History> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
     let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     paths.sort();
@@ -52,14 +52,15 @@ const BENIGN: [&str; 7] = [
 ];
 
 /// Real incidents, one reading each, held for forty minutes.
-pub fn cases(folder: &str) -> Vec<History> {
+pub(crate) fn cases(folder: &str) -> Vec<History> {
     let Ok(entries) = std::fs::read_dir(folder) else { return vec![] };
-    let mut paths: Vec<_> = entries.map(|e| e.unwrap().path()).filter(|p| p.join("case.json").is_file()).collect();
+    let mut paths: Vec<_> =
+        entries.map(|e| e.unwrap().path()).filter(|p| p.join("case.json").is_file()).collect();
     paths.sort();
     let case = |path: &std::path::PathBuf| {
         let text = std::fs::read_to_string(path.join("case.json")).unwrap();
         let expert: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let cause = expert["primary_cause"].as_str().unwrap().to_owned();
+        let cause = expert.get("primary_cause").and_then(|c| c.as_str()).unwrap().to_owned();
         let sample = Sources::file(path).samples().ok()?.into_iter().next()?;
         let looks = (0..240).map(|n| (n * 10, sample.clone())).collect();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
