@@ -10,6 +10,7 @@ mod fetch_args;
 mod printer;
 mod rdb_args;
 mod render;
+mod watch_args;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -36,6 +37,8 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
         Command::Check(args) => commands::check::run(&args, printer),
         Command::Fix(args) => commands::fix::run(&args, printer),
         Command::Undo(args) => commands::undo::run(&args, printer),
+        Command::Watch(args) => commands::watch::run(&args, printer),
+        Command::Top(args) => commands::top::run(&args, printer),
         Command::Lab(args) => commands::lab::run(&args, printer),
         Command::Rdb(args) => commands::rdb::run(&args, printer),
         Command::Explain(args) => commands::explain::run(&args, printer),
