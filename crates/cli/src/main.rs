@@ -9,6 +9,7 @@ mod exit;
 mod printer;
 mod rdb_args;
 mod render;
+mod restart_args;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -34,6 +35,7 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Check(args) => commands::check::run(&args, printer),
         Command::Fix(args) => commands::fix::run(&args, printer),
+        Command::Restart(args) => commands::restart::run(&args, printer),
         Command::Undo(args) => commands::undo::run(&args, printer),
         Command::Lab(args) => commands::lab::run(&args, printer),
         Command::Rdb(args) => commands::rdb::run(&args, printer),

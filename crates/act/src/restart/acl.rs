@@ -1,0 +1,1 @@
+//! Users and their rights, carried from one process to another.
