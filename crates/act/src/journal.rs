@@ -90,7 +90,7 @@ impl Journals {
 
     /// Begins the journal of a run. Refuses while another run on this process lives, or has left changes behind.
     pub fn begin(&self, target: &str, run_id: &str) -> Result<Journal, ActError> {
-        self.refuse_others(run_id)?;
+        self.refuse_others(target, run_id)?;
         let fail = |path: &Path| {
             let path = path.to_owned();
             move |source| ActError::Journal { path, source }
@@ -116,8 +116,11 @@ impl Journals {
         Ok(journal)
     }
 
-    fn refuse_others(&self, run_id: &str) -> Result<(), ActError> {
-        match self.unfinished()?.into_iter().find(|r| r.run_id == run_id) {
+    fn refuse_others(&self, target: &str, run_id: &str) -> Result<(), ActError> {
+        // A restart's journal outlives the process it began with.
+        let is_ours =
+            |r: &Unfinished| r.run_id == run_id || (r.target == target && !r.restart.is_empty());
+        match self.unfinished()?.into_iter().find(is_ours) {
             Some(run) if run.is_running => Err(ActError::Busy {
                 who: format!("process {} on this machine, {}", run.pid, run.path.display()),
             }),

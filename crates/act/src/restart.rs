@@ -31,7 +31,7 @@ pub use facts::Facts;
 pub use outcome::{NodeOutcome, RestartOutcome, RestartStatus, StepDone};
 pub use plan::{Mode, Objection, RestartPlan, Wish};
 pub use preflight::look;
-pub use record::RestartRecord;
+pub use record::{RestartRecord, SecondRecord};
 pub use supervisor::Supervisor;
 pub(crate) use undo::finish;
 pub use verify::Verified;

@@ -6,6 +6,8 @@
 use crate::ActError;
 use crate::restart::boot::Boot;
 use crate::restart::configuration::{Configuration, line};
+use crate::restart::facts::Module;
+use crate::restart::preflight;
 use crate::restart::process::Process;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -23,6 +25,7 @@ const UP: Duration = Duration::from_secs(10);
 pub(crate) struct Rehearsal {
     pub(crate) engine: Engine,
     pub(crate) configuration: Configuration,
+    pub(crate) modules: Vec<Module>,
     pub(crate) boot: Boot,
 }
 
@@ -84,13 +87,13 @@ pub(crate) async fn rehearse(
     let looked = look_at(&mut child, &address, options, &password).await;
     let _ = child.kill();
     let _ = child.wait();
-    let (info, configuration) = looked.map_err(|why| {
+    let (info, configuration, modules) = looked.map_err(|why| {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let last = text.lines().filter(|l| !l.trim().is_empty()).collect::<Vec<_>>();
         let said = last.iter().rev().take(2).rev().copied().collect::<Vec<_>>().join(" / ");
         format!("{why}; it said: {said}")
     })?;
-    Ok(Rehearsal { engine: info.engine(), configuration, boot: boot.clone() })
+    Ok(Rehearsal { engine: info.engine(), configuration, modules, boot: boot.clone() })
 }
 
 async fn look_at(
@@ -98,12 +101,13 @@ async fn look_at(
     address: &Address,
     options: &ConnectOptions,
     password: &str,
-) -> Result<(Info, Configuration), String> {
+) -> Result<(Info, Configuration, Vec<Module>), String> {
     let mut connection = reach(child, address, options, password).await?;
     let info = connection.call(&["INFO"]).await.map_err(|e| e.to_string())?;
     let info = Info::parse(&resp::text(&info).unwrap_or_default());
     let configuration = Configuration::read(&mut connection).await.map_err(|e| e.to_string())?;
-    Ok((info, configuration))
+    let modules = preflight::modules(&mut connection).await;
+    Ok((info, configuration, modules))
 }
 
 /// Connects to a process that is starting: as the default user with the password it was given, or as ourselves.

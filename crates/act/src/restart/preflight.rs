@@ -15,7 +15,7 @@ use unfrag_client::{
     Address, ConnectOptions, Connection, Deployment, DiscoverOptions, Role, Target, connect,
     discover, resp,
 };
-use unfrag_model::{Host, Report, Sample};
+use unfrag_model::{Host, Info, Report, Sample};
 
 /// Looks at one server and all that belong with it. `read` samples and diagnoses a server: that is another crate's art.
 pub async fn look<R, F>(
@@ -144,7 +144,7 @@ async fn rehearsed(
     }
     let boot = match &account.boot {
         Some(boot) => boot.clone(),
-        None => of_running(sample, process).ok_or("its command line is not known")?,
+        None => of_running(&sample.info, process).ok_or("its command line is not known")?,
     };
     let mut rehearsal = launch::rehearse(&boot, process, options).await?;
     rehearsal.boot = boot;
@@ -152,13 +152,22 @@ async fn rehearsed(
 }
 
 /// The command line of the running process, or what it tells of itself: program and configuration file.
-fn of_running(sample: &Sample, process: &Process) -> Option<Boot> {
+pub(crate) fn of_running(info: &Info, process: &Process) -> Option<Boot> {
+    let program = program(info, process);
     if let Some(words) = &process.command_line {
         let boot = Boot::from_words(words, &process.binary_name(), &process.cwd);
-        return boot.map(|b| Boot { program: process.executable.clone(), is_certain: false, ..b });
+        return boot.map(|b| Boot { program, is_certain: false, ..b });
     }
-    let file = sample.info.text("config_file").filter(|f| !f.is_empty()).map(PathBuf::from);
-    Some(Boot { program: process.executable.clone(), file, lines: vec![], is_certain: false })
+    let file = info.text("config_file").filter(|f| !f.is_empty()).map(PathBuf::from);
+    Some(Boot { program, file, lines: vec![], is_certain: false })
+}
+
+/// The name it was started by, where that leads to the binary that it runs. Debian's redis-server is a link to
+/// redis-check-rdb, and the binary looks at its name to know what it is.
+fn program(info: &Info, process: &Process) -> PathBuf {
+    let named = info.text("executable").map(PathBuf::from);
+    let is_same = |path: &PathBuf| std::fs::canonicalize(path).is_ok_and(|p| p == process.executable);
+    named.filter(is_same).unwrap_or_else(|| process.executable.clone())
 }
 
 fn disk(configuration: &Configuration, process: Option<&Process>) -> Disk {

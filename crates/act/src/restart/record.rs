@@ -42,27 +42,11 @@ pub enum RestartRecord {
         to: PathBuf,
     },
     /// A second process is started beside the first.
-    Second {
-        /// The first one.
-        first: ProcessId,
-        /// Its run id.
-        first_run_id: String,
-        /// The second one; `None` before its number is known.
-        second: Option<ProcessId>,
-        /// Where clients look.
-        address: String,
-        /// Where the second process listens until it takes that over, and then the first.
-        spare_address: String,
-        /// Ports of the first one, by setting.
-        ports: Vec<(String, u16)>,
-        /// The file that holds the process's number.
-        pid_file: Option<PathBuf>,
-        /// The unix socket that clients look for, and the one that the second process made.
-        socket: Option<(PathBuf, PathBuf)>,
-        /// A folder of append-only files that the second process made and does not need.
-        made_append_only: Option<PathBuf>,
-        /// It writes an append-only file in the end.
-        append_only: bool,
+    Second(Box<SecondRecord>),
+    /// Settings of the first process that were empty and are filled in for the hand-over.
+    Filled {
+        /// Their names: no value of theirs, for they may be secrets.
+        names: Vec<String>,
     },
     /// Settings of the second process that go back to what the first one has, once it has taken over.
     Settle {
@@ -76,9 +60,33 @@ pub enum RestartRecord {
         /// To this one.
         to: String,
     },
-    /// The exchange is complete.
-    HandedOver {
-        /// The primary now.
-        to: String,
-    },
+}
+
+/// Two processes of one server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecondRecord {
+    /// The first one.
+    pub first: ProcessId,
+    /// Its run id.
+    pub first_run_id: String,
+    /// The second one; `None` before its number is known.
+    pub second: Option<ProcessId>,
+    /// The program of both.
+    pub program: PathBuf,
+    /// Where clients look.
+    pub address: String,
+    /// Host that both listen on.
+    pub host: String,
+    /// `port` and `tls-port`, those that are used: the client's, the second process's own, the first one's afterwards.
+    pub ports: Vec<(String, [u16; 3])>,
+    /// The file that holds the process's number.
+    pub pid_file: Option<PathBuf>,
+    /// The unix socket that clients look for, and the one that the second process makes.
+    pub socket: Option<(PathBuf, PathBuf)>,
+    /// A folder of append-only files that the second process makes and does not need.
+    pub made_append_only: Option<PathBuf>,
+    /// The server keeps an append-only file.
+    pub append_only: bool,
+    /// It has save points.
+    pub saves: bool,
 }

@@ -132,37 +132,64 @@ pub(crate) async fn pick(
     Ok(names)
 }
 
-/// Type, length, the first kilobyte of a string, and whether it expires: cheap for keys of any size.
+/// A key and its type, so that looking at it takes one round trip.
+pub(crate) type Known = (u32, Vec<u8>, String);
+
+/// Type, length, the first kilobyte of a string: cheap for keys of any size.
 pub(crate) async fn look(
     connection: &mut Connection,
     names: &[(u32, Vec<u8>)],
 ) -> Result<Vec<Sampled>, ActError> {
+    let known = types(connection, names).await?;
+    prints(connection, &known).await
+}
+
+/// The type of each key.
+pub(crate) async fn types(
+    connection: &mut Connection,
+    names: &[(u32, Vec<u8>)],
+) -> Result<Vec<Known>, ActError> {
     if names.is_empty() {
         return Ok(vec![]);
     }
-    let mut types = redis::pipe();
+    let mut pipeline = redis::pipe();
     for (db, key) in names {
-        types.cmd("SELECT").arg(*db).cmd("TYPE").arg(key);
+        pipeline.cmd("SELECT").arg(*db).cmd("TYPE").arg(key);
     }
-    let types = connection.send_all(&types, "TYPE").await?;
-    let mut prints = redis::pipe();
-    for ((db, key), kind) in names.iter().zip(types.iter().skip(1).step_by(2)) {
-        prints.cmd("SELECT").arg(*db);
-        match resp::text(kind).unwrap_or_default().as_str() {
-            "string" => prints.cmd("GETRANGE").arg(key).arg(0).arg(1023).cmd("STRLEN").arg(key),
-            "hash" => prints.cmd("HLEN").arg(key).cmd("TYPE").arg(key),
-            "list" => prints.cmd("LLEN").arg(key).cmd("LINDEX").arg(key).arg(0),
-            "set" => prints.cmd("SCARD").arg(key).cmd("TYPE").arg(key),
-            "zset" => prints.cmd("ZCARD").arg(key).cmd("ZRANGE").arg(key).arg(0).arg(0),
-            "stream" => prints.cmd("XLEN").arg(key).cmd("TYPE").arg(key),
-            _ => prints.cmd("EXISTS").arg(key).cmd("TYPE").arg(key),
+    let replies = connection.send_all(&pipeline, "TYPE").await?;
+    let kinds = replies.iter().skip(1).step_by(2);
+    let rows = names.iter().zip(kinds);
+    Ok(rows
+        .map(|((db, key), kind)| (*db, key.clone(), resp::text(kind).unwrap_or_default()))
+        .collect())
+}
+
+/// What tells each value from another one.
+pub(crate) async fn prints(
+    connection: &mut Connection,
+    keys: &[Known],
+) -> Result<Vec<Sampled>, ActError> {
+    if keys.is_empty() {
+        return Ok(vec![]);
+    }
+    let mut pipeline = redis::pipe();
+    for (db, key, kind) in keys {
+        pipeline.cmd("SELECT").arg(*db);
+        match kind.as_str() {
+            "string" => pipeline.cmd("GETRANGE").arg(key).arg(0).arg(1023).cmd("STRLEN").arg(key),
+            "hash" => pipeline.cmd("HLEN").arg(key).cmd("TYPE").arg(key),
+            "list" => pipeline.cmd("LLEN").arg(key).cmd("LINDEX").arg(key).arg(0),
+            "set" => pipeline.cmd("SCARD").arg(key).cmd("TYPE").arg(key),
+            "zset" => pipeline.cmd("ZCARD").arg(key).cmd("ZRANGE").arg(key).arg(0).arg(0),
+            "stream" => pipeline.cmd("XLEN").arg(key).cmd("TYPE").arg(key),
+            _ => pipeline.cmd("EXISTS").arg(key).cmd("TYPE").arg(key),
         };
     }
-    prints.cmd("SELECT").arg(0);
-    let prints = connection.send_all(&prints, "STRLEN and the like").await?;
-    let rows = names.iter().zip(prints.chunks_exact(3));
+    pipeline.cmd("SELECT").arg(0);
+    let replies = connection.send_all(&pipeline, "STRLEN and the like").await?;
+    let rows = keys.iter().zip(replies.chunks_exact(3));
     Ok(rows
-        .map(|((db, key), row)| Sampled {
+        .map(|((db, key, _), row)| Sampled {
             db: *db,
             key: key.clone(),
             print: row.get(1..).unwrap_or_default().to_vec(),

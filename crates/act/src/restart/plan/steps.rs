@@ -46,7 +46,7 @@ fn plain(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
         all.push(step(
             "pause",
             &node,
-            "writes are held back (they end the pause by themselves if unfrag dies)",
+            "writes are held back; the pause ends by itself if unfrag dies",
             &["CLIENT PAUSE MILLISECONDS WRITE"],
         ));
     }
