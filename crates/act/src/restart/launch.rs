@@ -10,7 +10,7 @@ use crate::restart::facts::Module;
 use crate::restart::preflight;
 use crate::restart::process::Process;
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -162,7 +162,8 @@ pub(crate) fn spawn(
         None => Ok(Stdio::null()),
     };
     let mut command = Command::new(&boot.program);
-    command.args(file).arg("-").current_dir(&process.cwd).stdin(Stdio::piped());
+    let settings = in_memory(text).map_err(|e| fail("give settings to", e))?;
+    command.args(file).arg("-").current_dir(&process.cwd).stdin(settings);
     command.stdout(sink(output).map_err(|e| fail("open the log of", e))?);
     command.stderr(sink(output).map_err(|e| fail("open the log of", e))?);
     // A group of its own: Ctrl-C at our terminal is not meant for it.
@@ -170,13 +171,16 @@ pub(crate) fn spawn(
     if rustix::process::geteuid().as_raw() != process.uid {
         command.gid(process.gid).uid(process.uid);
     }
-    let mut child = command.spawn().map_err(|e| fail("start", e))?;
-    let mut stdin = child.stdin.take();
-    let written = stdin.as_mut().map_or(Ok(()), |pipe| pipe.write_all(text.as_bytes()));
-    drop(stdin);
-    // A process that ended before reading says why itself.
-    let _ = written;
-    Ok(child)
+    command.spawn().map_err(|e| fail("start", e))
+}
+
+/// A file in memory, whole before the process starts: were we killed now, it would not start with half of its settings.
+fn in_memory(text: &str) -> std::io::Result<Stdio> {
+    let memory = rustix::fs::memfd_create("unfrag", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = std::fs::File::from(memory);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(Stdio::from(file))
 }
 
 /// A password for as long as a process is being made ready.

@@ -9,3 +9,5 @@ pub(super) async fn run(_work: &mut Work<'_>) -> Result<(), ActError> {
 pub(super) fn steps(_facts: &Facts, _wish: &Wish) -> Vec<PlannedStep> {
     vec![]
 }
+
+pub(super) async fn finish(_run: &crate::journal::Unfinished, _options: &unfrag_client::ConnectOptions) -> Result<Vec<String>, ActError> { Ok(vec![]) }

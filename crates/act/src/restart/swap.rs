@@ -8,6 +8,7 @@
 
 mod compare;
 mod launch;
+pub(super) use launch::put_back;
 pub(super) mod pair;
 
 use crate::ActError;
@@ -45,7 +46,7 @@ async fn until_handed_over(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), A
     sync(work, pair).await?;
     let node = work.facts.target();
     let names = compare::names(&mut pair.first).await?;
-    pair.nudge = Some(Link::open(&pair.second.address.clone(), work.options).await?);
+    pair.get_ready_to_ask().await?;
     let limit = work.wish.pause_max;
     work.begin("pause", &node)?;
     work.record(RestartRecord::Paused { node: node.clone() })?;
@@ -99,6 +100,11 @@ async fn sync(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
         }
     }
     let begun = Instant::now();
+    if work.facts.configuration.text("masterauth").is_empty() && work.options.password.is_some() {
+        // The first one is to follow the second in its turn: as whom, only we know.
+        pair.filled = vec!["masterauth".to_owned(), "masteruser".to_owned()];
+        work.record(RestartRecord::Filled { names: pair.filled.clone() })?;
+    }
     pair.follow().await?;
     let mut said = Instant::now();
     loop {

@@ -185,10 +185,16 @@ fn time(seconds: u64) -> String {
 
 /// What undo did.
 pub(crate) fn undone(target: &str, undone: &Undone) -> String {
+    let said: String =
+        undone.restarted.iter().map(|s| format!("{target}: {}\n", printable(s))).collect();
+    if !said.is_empty() && undone.restored_config.is_empty() && undone.keys_deleted == 0 {
+        return said;
+    }
     if undone.runs == 0 {
         return format!("{target}: no interrupted run is known here; nothing to undo\n");
     }
-    let mut text = format!(
+    let mut text = said;
+    text += &format!(
         "{target}: {} settings looked after, {} set-aside keys deleted\n",
         undone.restored_config.len(),
         undone.keys_deleted

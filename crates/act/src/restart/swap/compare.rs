@@ -34,7 +34,7 @@ pub(super) async fn same(
     }
     work.verified.offsets_equal = Some(true);
     // FAILOVER goes by what the replica has acknowledged, which it does by itself once a second.
-    pair.ask_for_acknowledgement();
+    pair.ask_for_acknowledgement().await?;
     let (keys, theirs) = (verify::keys_of(&first), verify::keys_of(&second));
     let count: u64 = keys.values().sum();
     work.verified.keys_before = Some(count);

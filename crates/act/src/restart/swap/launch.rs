@@ -226,7 +226,7 @@ fn put_aside(work: &mut Work<'_>, record: &SecondRecord) -> Result<Vec<(PathBuf,
 }
 
 /// The file goes back, unless the server has made a newer one meanwhile.
-pub(super) fn put_back(from: &Path, to: &Path) {
+pub(in crate::restart) fn put_back(from: &Path, to: &Path) {
     if !to.exists() {
         return;
     }

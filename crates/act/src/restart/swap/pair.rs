@@ -43,51 +43,65 @@ impl Pair {
 
     /// The second one becomes a replica of the first, and the first one is given what it needs to follow the second.
     pub(super) async fn follow(&mut self) -> Result<(), ActError> {
+        let options = self.first.options.clone();
         let from = port(&self.record, 0).unwrap_or(0).to_string();
         self.second.connection.call(&["REPLICAOF", &self.record.host, &from]).await?;
-        let options = self.first.options.clone();
-        let has = self.first.config_get("masterauth").await?.unwrap_or_default();
-        if let Some(password) = options.password.as_ref().filter(|_| has.is_empty()) {
+        if let Some(password) = options.password.as_ref().filter(|_| !self.filled.is_empty()) {
             let mut set = redis::cmd("CONFIG");
             set.arg("SET").arg("masterauth").arg(password.expose());
             self.first.connection.send(&set, "CONFIG SET masterauth").await?;
-            self.filled.push("masterauth".to_owned());
+
             if let Some(user) = options.user.as_deref().filter(|u| !u.is_empty()) {
                 self.first.config_set("masteruser", user).await?;
-                self.filled.push("masteruser".to_owned());
             }
         }
         Ok(())
     }
 
-    /// Waits until little is left to send.
+    /// Waits until what is sent is there a moment later. A primary sends nothing to a new replica before its first
+    /// acknowledgement, so that an offset near the primary's proves nothing yet.
     pub(super) async fn caught_up(&mut self, at_most: Duration) -> Result<(), ActError> {
-        /// What a busy server sends in a few milliseconds.
-        const NEAR_BYTES: u64 = 256 << 10;
+        /// A lag of this many milliseconds is a part of the pause.
+        const NEAR: Duration = Duration::from_millis(30);
+        self.ask_for_acknowledgement().await?;
         let deadline = Instant::now() + at_most;
         loop {
-            let (first, second) = (state(&mut self.first).await?, state(&mut self.second).await?);
-            let (sent, got) = (first.count("master_repl_offset"), second.count("slave_repl_offset"));
-            let is_online = first.replicas().iter().any(|r| r.state == "online");
-            if is_online && sent.zip(got).is_some_and(|(sent, got)| sent.saturating_sub(got) < NEAR_BYTES) {
+            let begun = Instant::now();
+            let sent = state(&mut self.first).await?.count("master_repl_offset");
+            while state(&mut self.second).await?.count("slave_repl_offset") < sent {
+                if begun.elapsed() > Duration::from_secs(1) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if begun.elapsed() < NEAR {
                 return Ok(());
             }
             if Instant::now() > deadline {
                 return Err(ActError::Unsafe("the second process does not catch up".to_owned()));
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
     /// A replica that gets this acknowledges its offset to its primary at once. It has no reply, so the connection that
     /// sends it is of no use afterwards.
-    pub(super) fn ask_for_acknowledgement(&mut self) {
+    pub(super) async fn ask_for_acknowledgement(&mut self) -> Result<(), ActError> {
+        if self.nudge.is_none() {
+            self.get_ready_to_ask().await?;
+        }
         if let Some(mut link) = self.nudge.take() {
             tokio::spawn(async move {
                 link.connection.set_response_timeout(Duration::from_secs(1));
                 let _ = link.connection.call(&["REPLCONF", "GETACK", "*"]).await;
             });
         }
+        Ok(())
+    }
+
+    /// Connects for the next question, ahead of time.
+    pub(super) async fn get_ready_to_ask(&mut self) -> Result<(), ActError> {
+        self.nudge = Some(Link::open(&self.second.address, &self.second.options).await?);
+        Ok(())
     }
 
     /// FAILOVER: the servers do it, or give it up.
@@ -120,6 +134,11 @@ impl Pair {
     /// The first one leaves the ports that clients know, the second one takes them.
     pub(crate) async fn exchange_ports(&mut self) -> Result<(), ActError> {
         set_ports(&mut self.first, &self.record, 2).await?;
+        self.take_ports().await
+    }
+
+    /// The second one listens where clients look.
+    pub(crate) async fn take_ports(&mut self) -> Result<(), ActError> {
         let deadline = Instant::now() + Duration::from_millis(EXCHANGE_MS);
         while let Err(error) = set_ports(&mut self.second, &self.record, 0).await {
             if Instant::now() > deadline {
@@ -170,7 +189,7 @@ impl Pair {
             self.record.first.kill();
             self.record.first.gone(ENDS).await;
         }
-        self.own_files();
+        own_files(&self.record);
         Ok(said)
     }
 
@@ -195,16 +214,6 @@ impl Pair {
         }
     }
 
-    /// A server removes its socket and its pid file when it ends: both are the second one's by now.
-    fn own_files(&self) {
-        if let Some((socket, spare)) = &self.record.socket {
-            link_over(spare, socket);
-        }
-        if let (Some(path), Some(second)) = (&self.record.pid_file, &self.record.second) {
-            let _ = std::fs::write(path, format!("{}\n", second.pid));
-        }
-    }
-
     /// The first one stays what it was, the second one goes. Only before the exchange of roles.
     pub(crate) async fn revert(&mut self) {
         let_in(&mut self.first).await;
@@ -212,6 +221,16 @@ impl Pair {
         for name in std::mem::take(&mut self.filled) {
             let _ = self.first.config_set(&name, "").await;
         }
+    }
+}
+
+/// A server removes its socket and its pid file when it ends: both are the second one's by now.
+pub(crate) fn own_files(record: &SecondRecord) {
+    if let Some((socket, spare)) = &record.socket {
+        link_over(spare, socket);
+    }
+    if let (Some(path), Some(second)) = (&record.pid_file, &record.second) {
+        let _ = std::fs::write(path, format!("{}\n", second.pid));
     }
 }
 
@@ -233,7 +252,7 @@ pub(crate) async fn revert_files(record: &SecondRecord) {
 }
 
 /// Port 0 of a triple is the clients', 1 the second one's own, 2 the first one's afterwards.
-async fn set_ports(link: &mut Link, record: &SecondRecord, which: usize) -> Result<(), ActError> {
+pub(crate) async fn set_ports(link: &mut Link, record: &SecondRecord, which: usize) -> Result<(), ActError> {
     let mut set = redis::cmd("CONFIG");
     set.arg("SET");
     for (name, ports) in &record.ports {
