@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 /// was killed leaves both as they were (rdb.c: backgroundSaveDoneHandlerDisk).
 pub(crate) async fn save(link: &mut Link, wait_max: Duration) -> Result<(), ActError> {
     let before = link.info().await?;
+    if before.count("rdb_saves").is_none() {
+        // Before 7.0 only the time tells, in whole seconds: a save within the same one would not show.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
     let deadline = Instant::now() + wait_max;
     loop {
         match link.connection.call(&["BGSAVE"]).await {
