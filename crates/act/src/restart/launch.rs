@@ -127,7 +127,7 @@ pub(crate) async fn reach(
         let mut last = String::new();
         for options in [&bootstrap, options] {
             match connect(address, options).await {
-                Ok(mut connection) => match connection.call(&["PING"]).await {
+                Ok(mut connection) => match connection.call(&["INFO", "server"]).await {
                     Ok(_) => return Ok(connection),
                     Err(error) => last = error.problem.to_string(),
                 },

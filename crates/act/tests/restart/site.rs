@@ -101,8 +101,13 @@ impl Site {
     }
 
     pub(crate) fn fill(&self, keys: u64) {
-        redis::cmd("DEBUG").arg("POPULATE").arg(keys).arg("key").arg(100).exec(&mut self.connection()).unwrap();
         let mut connection = self.connection();
+        // Not DEBUG POPULATE, which old servers do not write into their append-only file.
+        let mut pipe = redis::pipe();
+        for n in 0..keys {
+            pipe.set(format!("key:{n}"), format!("{n:0100}"));
+        }
+        pipe.exec(&mut connection).unwrap();
         let mut pipe = redis::pipe();
         for n in 0..200 {
             pipe.rpush(format!("list:{n}"), vec![n, n + 1]).hset(format!("hash:{n}"), "f", n);

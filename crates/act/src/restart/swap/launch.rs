@@ -31,7 +31,7 @@ const OWN: [(&str, &str); 6] = [
     // The first one must find it under the port it listens on.
     ("replica-announce-ip", ""),
     ("replica-announce-port", "0"),
-    ("replicaof", "no one"),
+    ("replica-serve-stale-data", "yes"),
     ("cluster-enabled", "no"),
 ];
 
@@ -183,10 +183,10 @@ fn text(
             text.push_str(&line("masteruser", user));
         }
     }
-    for (name, value) in OWN {
-        let value = if name == "replicaof" { value.to_owned() } else { line(name, value) };
-        text.push_str(&if name == "replicaof" { format!("{name} {value}\n") } else { value });
-    }
+    OWN.iter().for_each(|(name, value)| text.push_str(&line(name, value)));
+    // A replica from its first moment, of nobody yet: there is never a second server that takes writes.
+    let nobody = super::port(record, 2).unwrap_or(0);
+    text.push_str(&format!("replicaof {} {nobody}\n", record.host));
     text.push_str(&line("dir", ours.text("dir")));
     text.push_str(&line("requirepass", password));
     text.push_str(&line("appendonly", if record.append_only { "no" } else { "yes" }));
@@ -197,7 +197,7 @@ fn text(
 /// one has a `masterauth`, the second one has had the same from the start.
 fn settle(facts: &Facts) -> Vec<(String, String)> {
     let ours = &facts.configuration;
-    let own = OWN.iter().map(|(name, _)| *name).filter(|n| !matches!(*n, "replicaof" | "cluster-enabled"));
+    let own = OWN.iter().map(|(name, _)| *name).filter(|n| *n != "cluster-enabled");
     let mut names: Vec<&str> = own.collect();
     if ours.text("masterauth").is_empty() {
         names.extend(["masterauth", "masteruser"]);
