@@ -70,6 +70,8 @@ pub(crate) struct Work<'a> {
     pub(crate) restored: Vec<Restored>,
     pub(crate) verified: Verified,
     pub(crate) gap: Option<Duration>,
+    /// The primary that clients know does not take writes since then.
+    pub(crate) handing_since: Option<Instant>,
     pub(crate) nodes: Vec<NodeOutcome>,
     pub(crate) notes: Vec<String>,
     /// Something was done that is not undone: the journal stays for `undo`.
@@ -108,6 +110,7 @@ pub async fn execute(
         restored: vec![],
         verified: Verified::default(),
         gap: None,
+        handing_since: None,
         nodes: vec![],
         notes: plan.warnings.clone(),
         is_half_way: false,

@@ -56,8 +56,6 @@ pub(crate) struct Disk {
     pub(crate) free_bytes: Option<u64>,
     /// Size of the snapshot that is there.
     pub(crate) snapshot_bytes: Option<u64>,
-    /// A folder of append-only files is there.
-    pub(crate) has_append_only: bool,
 }
 
 /// One line of MODULE LIST.
@@ -84,10 +82,6 @@ impl Facts {
     /// Its ladder.
     pub fn layers(&self) -> Layers {
         self.layers
-    }
-
-    pub(crate) fn keys(&self) -> u64 {
-        self.info.keys().unwrap_or(0)
     }
 
     pub(crate) fn is_append_only(&self) -> bool {

@@ -42,8 +42,10 @@ pub(super) async fn run(work: &mut Work<'_>) -> Result<(), ActError> {
             return Err(error);
         }
     };
-    let (info, _) = restart(work, facts, Some(&recorded), begun).await?;
-    verify_all(work, &recorded, &before, &info).await
+    let info = restart(work, facts, Some(&recorded), begun).await?;
+    work.link = Link::open(&facts.address, work.options).await?;
+    verify_all(work, &recorded, &before, &info).await?;
+    measure(work, facts).await
 }
 
 /// With consent, what was set at run time is written into the configuration file.
@@ -91,9 +93,8 @@ pub(crate) async fn restart(
     facts: &Facts,
     recorded: Option<&Recorded>,
     begun: Instant,
-) -> Result<(Info, Link), ActError> {
+) -> Result<Info, ActError> {
     let node = facts.target();
-    let is_main = node == work.facts.target();
     stop(work, facts, recorded).await?;
     work.begin_surely("start", &node)?;
     let supervisor = supervisor_of(facts)?;
@@ -103,22 +104,22 @@ pub(crate) async fn restart(
     work.done(supervisor.to_string());
     work.begin_surely("load", &node)?;
     let loading = Instant::now();
-    let (link, info) = wait_until_up(work, facts, child, loading).await?;
+    let info = wait_until_up(work, facts, child, loading).await?;
     work.add_gap_of(recorded, begun);
     work.record(RestartRecord::Up { node: node.clone() })?;
     work.is_half_way = false;
     let keys = info.keys().unwrap_or(0);
     work.done(format!("{keys} keys after {:.1} s", loading.elapsed().as_secs_f64()));
-    let info_settled = { let mut l = Link::open(&facts.address, work.options).await?; l.settled_info().await? };
-    work.nodes.push(NodeOutcome {
-        node,
-        rss_before: facts.layers.rss,
-        rss_after: info_settled.count("used_memory_rss"),
-    });
-    if is_main {
-        work.link = Link::open(&facts.address, work.options).await?;
-    }
-    Ok((info, link))
+    Ok(info)
+}
+
+/// The heap, measured again.
+pub(crate) async fn measure(work: &mut Work<'_>, facts: &Facts) -> Result<(), ActError> {
+    let mut link = Link::open(&facts.address, work.options).await?;
+    let rss_after = link.settled_info().await?.count("used_memory_rss");
+    let node = facts.target();
+    work.nodes.push(NodeOutcome { node, rss_before: facts.layers.rss, rss_after });
+    Ok(())
 }
 
 impl Work<'_> {
@@ -165,7 +166,7 @@ async fn stop(
     let begun = Instant::now();
     link.connection.set_response_timeout(SAVE_MAX);
     let words: &[&str] =
-        if saves(facts) { &["SHUTDOWN", "SAVE"] } else { &["SHUTDOWN", "NOSAVE"] };
+        if saves(facts, recorded.is_some() || !link.info().await?.is_replica()) { &["SHUTDOWN", "SAVE"] } else { &["SHUTDOWN", "NOSAVE"] };
     match link.connection.call(words).await {
         Err(error) if error.is_reply() => {
             unpause(&mut link.connection).await;
@@ -183,9 +184,9 @@ async fn stop(
 }
 
 /// A replica that keeps nothing on disk gets its data from its primary: no file is left behind where there was none.
-fn saves(facts: &Facts) -> bool {
+fn saves(facts: &Facts, is_primary: bool) -> bool {
     let keeps = facts.is_append_only() || !facts.configuration.text("save").trim().is_empty();
-    !facts.info.is_replica() || keeps
+    is_primary || keeps
 }
 
 async fn gone(facts: &Facts, link: &mut Link) -> Result<(), ActError> {
@@ -215,12 +216,12 @@ async fn wait_until_up(
     facts: &Facts,
     mut child: Option<Child>,
     begun: Instant,
-) -> Result<(Link, Info), ActError> {
+) -> Result<Info, ActError> {
     let mut seen = false;
     let mut said = Instant::now();
     loop {
-        if let Some(up) = up_again(&facts.address, work.options, &facts.run_id).await {
-            return Ok(up);
+        if let Some((_, info)) = up_again(&facts.address, work.options, &facts.run_id).await {
+            return Ok(info);
         }
         if let Ok(mut link) = Link::open(&facts.address, work.options).await
             && let Ok(info) = link.info().await

@@ -3,6 +3,8 @@
 mod gates;
 mod steps;
 
+pub(in crate::restart) use steps::step;
+
 use crate::restart::facts::Facts;
 use crate::restart::supervisor::Supervisor;
 use serde::{Deserialize, Serialize};

@@ -183,12 +183,10 @@ fn disk(configuration: &Configuration, process: Option<&Process>) -> Disk {
         why_not_writable(&folder, process.uid, process.gid)
     };
     let snapshot = folder.join(configuration.text("dbfilename"));
-    let append_only = folder.join(configuration.text("appenddirname"));
     Disk {
         trouble,
         free_bytes: free_bytes(&folder),
         snapshot_bytes: std::fs::metadata(snapshot).ok().map(|m| m.len()),
-        has_append_only: configuration.has("appenddirname") && append_only.is_dir(),
         folder,
     }
 }

@@ -57,7 +57,14 @@ pub enum RestartRecord {
     HandingOver {
         /// From this one.
         from: String,
-        /// To this one.
+        /// To this one, or to one of these.
+        to: Vec<String>,
+        /// Whoever clients know only by its address is made the primary again in the end.
+        back: bool,
+    },
+    /// Roles are exchanged, and nothing is left to do about it.
+    HandedOver {
+        /// The primary now.
         to: String,
     },
 }

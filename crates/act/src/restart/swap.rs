@@ -59,7 +59,7 @@ async fn until_handed_over(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), A
     work.done(format!("{keys} keys and the offset are equal, {} values compared", names.len()));
     work.begin_swiftly("hand-over", &node)?;
     let (from, to) = (pair.record.address.clone(), pair.spare_address());
-    work.record_swiftly(RestartRecord::HandingOver { from, to })?;
+    work.record_swiftly(RestartRecord::HandingOver { from, to: vec![to], back: false })?;
     pair.hand_over().await?;
     work.is_half_way = true;
     work.done("the second process is the primary, the first one its replica");

@@ -342,10 +342,28 @@ fn rolling(facts: &Facts, wish: &Wish) -> Vec<Reason> {
     for primary in primaries {
         reasons.extend(shard(facts, &nodes, &primary.address.to_string()));
     }
+    for node in &nodes {
+        reasons.extend(comes_back_as_replica(kind, node).map(|r| of_node(node, r)));
+    }
     if kind == DeploymentKind::Replicated && !facts.at_least(6, 2) {
         reasons.push(hard(format!("{} has no FAILOVER (6.2 has)", facts.engine)));
     }
     reasons
+}
+
+/// An old primary that restarts must come up as a replica: were it a primary for a moment, what it takes then is lost.
+fn comes_back_as_replica(kind: DeploymentKind, node: &Facts) -> Option<Reason> {
+    if kind == DeploymentKind::Cluster {
+        return None;
+    }
+    let configuration = &node.configuration;
+    if !configuration.text("requirepass").is_empty() && configuration.text("masterauth").is_empty() {
+        return Some(hard("masterauth is not set: it could not follow another primary"));
+    }
+    let has_file = node.info.text("config_file").is_some_and(|f| !f.is_empty());
+    let why = "it runs without a configuration file, so that its role cannot be kept: it would start as what its command \
+               line says";
+    (!has_file).then(|| if kind == DeploymentKind::Sentinel { soft(why) } else { hard(why) })
 }
 
 fn of_node(node: &Facts, (why, overridable): Reason) -> Reason {
