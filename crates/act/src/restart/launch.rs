@@ -30,7 +30,7 @@ pub(crate) struct Rehearsal {
 }
 
 /// Settings that a rehearsal must have of its own, to touch nothing. What the next start has is read from its text.
-pub(crate) const REHEARSED: [&str; 14] = [
+pub(crate) const REHEARSED: [&str; 15] = [
     "port",
     "tls-port",
     "unixsocket",
@@ -41,6 +41,7 @@ pub(crate) const REHEARSED: [&str; 14] = [
     "supervised",
     "cluster-enabled",
     "replicaof",
+    "slaveof",
     "requirepass",
     "syslog-enabled",
     "maxclients",

@@ -25,13 +25,13 @@ pub(crate) struct Load {
 }
 
 /// Where the primary is at the moment: a client asks whoever knows before it connects.
-pub(crate) type Where = Arc<Mutex<Box<dyn FnMut() -> Option<u16> + Send>>>;
+pub(crate) type Where = Arc<Mutex<Box<dyn FnMut(&str) -> Option<u16> + Send>>>;
 
 impl Load {
     pub(crate) const CLIENTS: usize = 20;
 
     pub(crate) fn start(port: u16, password: Option<&str>) -> Self {
-        Self::start_where(Arc::new(Mutex::new(Box::new(move || Some(port)))), password)
+        Self::start_where(Arc::new(Mutex::new(Box::new(move |_| Some(port)))), password)
     }
 
     pub(crate) fn start_where(primary: Where, password: Option<&str>) -> Self {
@@ -88,7 +88,7 @@ fn client(
     let (mut connection, mut last, mut counted) = (None, Instant::now(), 0u64);
     while !stop.load(Ordering::Relaxed) {
         let Some(link) = connection.as_mut() else {
-            let port = (primary.lock().unwrap())();
+            let port = (primary.lock().unwrap())(&key(number));
             connection = port.and_then(|port| try_connection(port, password));
             if connection.is_none() {
                 std::thread::sleep(Duration::from_millis(1));

@@ -40,13 +40,20 @@ pub(super) async fn hand_over(work: &mut Work<'_>, shard: &Shard<'_>) -> Result<
     let heir = match promoted {
         Ok(heir) => heir,
         Err(error) => {
+            // A Sentinel that has begun may still promote somebody: the old primary goes on refusing until it has ended.
             settle_down(&mut sentinel, &name).await;
-            unpause(&mut link.connection).await;
-            let restored = settings.restore(&mut link, &mut work.journal).await;
-            work.restored.extend(restored);
-            return Err(error);
+            if let Some(heir) = promoted_by_now(&mut replicas).await {
+                heir
+            } else {
+                reopen_if_lost(&mut link).await?;
+                unpause(&mut link.connection).await;
+                let restored = settings.restore(&mut link, &mut work.journal).await;
+                work.restored.extend(restored);
+                return Err(error);
+            }
         }
     };
+    reopen_if_lost(&mut link).await?;
     demote(&mut link, &heir).await?;
     work.add_gap(begun.elapsed());
     let restored = settings.restore(&mut link, &mut work.journal).await;
@@ -155,10 +162,8 @@ async fn promote(
     work.record_swiftly(RestartRecord::HandingOver { from: node, to, back: false })?;
     sentinel.call(&["SENTINEL", "FAILOVER", name]).await?;
     loop {
-        for replica in replicas.iter_mut() {
-            if !replica.info().await?.is_replica() {
-                return Ok(replica.address.clone());
-            }
+        if let Some(heir) = promoted_by_now(replicas).await {
+            return Ok(heir);
         }
         if begun.elapsed() > PAUSE * 3 / 4 {
             return Err(ActError::Unsafe("the Sentinels promoted nobody in time: the primary stays".to_owned()));
@@ -167,7 +172,29 @@ async fn promote(
     }
 }
 
-/// A Sentinel that has begun may still promote somebody: writes stay held back, and then refused, until it has ended.
+/// The replica that is one no more. Sentinels close the connections of those whose role they change, ours among them.
+async fn promoted_by_now(replicas: &mut [Link]) -> Option<Address> {
+    for replica in replicas {
+        if reopen_if_lost(replica).await.is_ok()
+            && replica.info().await.is_ok_and(|info| !info.is_replica())
+        {
+            return Some(replica.address.clone());
+        }
+    }
+    None
+}
+
+async fn reopen_if_lost(link: &mut Link) -> Result<(), ActError> {
+    match link.connection.call(&["PING"]).await {
+        Err(error) if !error.is_reply() => {
+            *link = Link::open(&link.address.clone(), &link.options.clone()).await?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Waits until a failover that has begun is over.
 async fn settle_down(sentinel: &mut Connection, name: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while Instant::now() < deadline {

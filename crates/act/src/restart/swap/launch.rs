@@ -154,7 +154,7 @@ fn text(
         text.push_str(&line(&difference.name, &difference.ours));
     }
     for name in REHEARSED.iter().filter(|name| ours.has(name)) {
-        if !matches!(*name, "replicaof" | "port" | "tls-port" | "unixsocket" | "requirepass") {
+        if !matches!(*name, "replicaof" | "slaveof" | "port" | "tls-port" | "unixsocket" | "requirepass") {
             text.push_str(&line(name, ours.text(name)));
         }
     }
