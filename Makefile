@@ -1,5 +1,5 @@
 # The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
-.PHONY: demo test lint docs cases bench servers build fuzz
+.PHONY: demo test lint docs cases bench servers test-kills
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -24,6 +24,10 @@ docs:
 # Diagnoses real incidents and scores them against the experts' verdicts.
 cases:
 	$(CARGO) run --quiet --package unfrag --example cases -- $(CASES)
+
+# unfrag killed 210 times in the middle of a fix, on three servers under a writer.
+test-kills: servers
+	UNFRAG_KILLS=210 $(CARGO) test --package unfrag --test fix -- undo_after_kill_9 --nocapture
 
 # One server, and a hundred at once: wall time and memory, beside redis-cli's for the same reading.
 bench: servers
