@@ -5,10 +5,11 @@ use crate::site::Site;
 use crate::swap::KINDS;
 use redis::Commands;
 use rustix::process::{Signal, getpid, kill_process};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use unfrag_act::restart::{Mode, RestartEvent, RestartStatus, Supervisor, Wish};
 use unfrag_act::Journals;
-use unfrag_client::{ConnectOptions, Target};
+use unfrag_client::{ConnectOptions, Target, Uri};
 use unfrag_testbed::{Kind, require};
 
 const KEYS: u64 = 5_000;
@@ -19,10 +20,14 @@ const KEYS: u64 = 5_000;
 fn a_run_that_dies() {
     let get = |name: &str| std::env::var(format!("UNFRAG_DIES_{name}")).unwrap();
     let (at, when) = (get("AT"), get("WHEN"));
-    let mode = if get("MODE") == "swap" { Mode::Swap } else { Mode::Plain };
+    let mode = match get("MODE").as_str() {
+        "swap" => Mode::Swap,
+        "rolling" => Mode::Rolling,
+        _ => Mode::Plain,
+    };
     let supervisor = Some(Supervisor::Command { line: get("START") });
     let wish = Wish { mode: Some(mode), supervisor, ..Wish::default() };
-    let target = Target::tcp("127.0.0.1", get("PORT").parse().unwrap());
+    let target = get("TARGET").parse::<Uri>().unwrap().target;
     let journals = Journals::at(get("STATE"));
     let mut events = |event: RestartEvent| {
         let is_there = match &event {
@@ -40,15 +45,20 @@ fn a_run_that_dies() {
     panic!("the step {at} never came");
 }
 
-fn die(site: &Site, mode: &str, at: &str, when: &str) {
+/// Runs a restart that is killed at a step; true when it came so far.
+pub(crate) fn die(target: &Target, start: &str, state: &Path, mode: &str, at: &str, when: &str) {
+    let target = match target {
+        Target::Server(address) => address.to_string(),
+        Target::Sentinel { .. } => format!("redis+sentinel://{target}"),
+    };
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "killed::a_run_that_dies", "--ignored", "--nocapture"])
         .env("UNFRAG_DIES_AT", at)
         .env("UNFRAG_DIES_WHEN", when)
         .env("UNFRAG_DIES_MODE", mode)
-        .env("UNFRAG_DIES_PORT", site.port.to_string())
-        .env("UNFRAG_DIES_START", site.start_line())
-        .env("UNFRAG_DIES_STATE", site.folder.path().join("state"))
+        .env("UNFRAG_DIES_TARGET", target)
+        .env("UNFRAG_DIES_START", start)
+        .env("UNFRAG_DIES_STATE", state)
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -81,7 +91,8 @@ fn survives(kind: Kind, mode: &str, lines: &str, at: &str, when: &str) {
     let site = Site::start(kind, lines);
     site.fill(KEYS);
     let load = Load::start(site.port, None);
-    die(&site, mode, at, when);
+    let state = site.folder.path().join("state");
+    die(&Target::Server(site.address()), &site.start_line(), &state, mode, at, when);
     let down = mode == "plain" && matches!(at, "stop" | "start") ;
     if !down {
         // A second process that is not made ready yet has a password that nobody knows, and no clients.

@@ -7,12 +7,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tempfile::TempDir;
 use unfrag_act::permit::Consent;
 use unfrag_act::restart::{
     Mode, RestartEvent, RestartOutcome, RestartPlan, RestartStatus, Supervisor, Wish, plan,
 };
-use unfrag_act::{ChangePermit, Journals, undo};
+use unfrag_act::{ActError, ChangePermit, Journals, Undone, undo};
 use unfrag_client::{Address, ConnectOptions, Target};
 use unfrag_testbed::measure::{info, wait_until};
 use unfrag_testbed::{Kind, Options, Server, require};
@@ -310,4 +311,192 @@ fn a_cluster_of_six() {
         nothing_is_lost(&fleet);
         assert_eq!(fleet.primaries(), 3);
     }
+}
+
+/// Killed at a step; then `undo`, and nothing is lost, and each shard has one primary.
+fn survives(fleet: &Fleet, primaries: usize, at: &str, when: &str) {
+    let label = format!("{} killed when {at} {when}", fleet.kind.name());
+    fleet.fill_one();
+    let load = Load::start_where(fleet.finder(), None);
+    let (target, state) = (fleet.target(), fleet.folder.path().join("state"));
+    crate::killed::die(&target, &fleet.start_line(), &state, "rolling", at, when);
+    let undone = fleet.undo().unwrap_or_else(|e| panic!("{label}: {e}"));
+    load.wait_for(300);
+    let seen = load.end(|key| fleet.read(key));
+    assert_eq!(seen.lost, 0, "{label} {seen:?} {undone:?}");
+    assert_eq!(fleet.primaries(), primaries, "{label} {undone:?}");
+    assert_eq!(fleet.journals().unfinished().unwrap(), [], "{label}");
+    for &port in &fleet.ports {
+        let pair: Vec<String> = redis::cmd("CONFIG")
+            .arg("GET")
+            .arg("min-replicas-to-write")
+            .query(&mut fleet.at(port))
+            .unwrap();
+        assert_eq!(pair[1], "0", "{label}");
+    }
+}
+
+impl Fleet {
+    fn fill_one(&self) {
+        if self.ports.len() < 6 {
+            self.fill(self.ports[0]);
+        }
+    }
+
+    fn undo(&self) -> Result<Vec<Undone>, ActError> {
+        let permit = |run_id: &str| ChangePermit::mint(Consent::Flag, run_id);
+        // As the command does: the server named, or every one that the Sentinels know.
+        let mut all = vec![];
+        for &port in &self.ports {
+            let address = Address::tcp("127.0.0.1", port);
+            let (options, journals) = (ConnectOptions::default(), self.journals());
+            all.push(runtime().block_on(undo(&address, &options, &journals, permit))?);
+        }
+        Ok(all)
+    }
+}
+
+#[test]
+fn replication_killed_at_each_step() {
+    for kind in [Kind::Redis6, Kind::Valkey8].into_iter().filter(|&k| require(k)) {
+        for at in ["stop", "start", "load", "synced", "hand-over", "hand-back"] {
+            let fleet = Fleet::replicated(kind, 1, SAVES);
+            survives(&fleet, 1, at, "begins");
+            assert_eq!(info(&mut fleet.at(fleet.ports[0])).unwrap()["role"], "master", "{at}");
+        }
+        survives(&Fleet::replicated(kind, 2, SAVES), 1, "hand-over", "is done");
+    }
+}
+
+#[test]
+fn sentinels_killed_at_each_step() {
+    let kind = Kind::Redis7;
+    if !require(kind) {
+        return;
+    }
+    for (at, when) in
+        [("stop", "begins"), ("pause", "begins"), ("pause", "is done"), ("hand-over", "begins"), ("hand-over", "is done")]
+    {
+        survives(&Fleet::watched(kind, SAVES), 1, at, when);
+    }
+}
+
+#[test]
+fn a_cluster_killed_at_each_step() {
+    let kind = Kind::Redis8;
+    if !require(kind) {
+        return;
+    }
+    for (at, when) in [("stop", "is done"), ("hand-over", "begins"), ("hand-over", "is done")] {
+        survives(&Fleet::cluster(kind, SAVES), 3, at, when);
+    }
+}
+
+fn pid(port: u16) -> Pid {
+    let mut connection = try_connection(port, None).unwrap();
+    let pid = info(&mut connection).unwrap()["process_id"].parse().unwrap();
+    Pid::from_raw(pid).unwrap()
+}
+
+/// A gate that does not open ends it: the primary serves on, and nothing is lost.
+fn ends_without_loss(fleet: &Fleet, wish: &Wish, events: &mut (dyn FnMut(RestartEvent) + Send)) -> String {
+    let load = Load::start_where(fleet.finder(), None);
+    let outcome = fleet.restart(wish, events);
+    assert_eq!(outcome.status, RestartStatus::RolledBack, "{outcome:?}");
+    load.wait_for(200);
+    let seen = load.end(|key| fleet.read(key));
+    assert_eq!(seen.lost, 0, "{seen:?} {outcome:?}");
+    assert_eq!(info(&mut fleet.at(fleet.ports[0])).unwrap()["role"], "master");
+    assert_eq!(fleet.journals().unfinished().unwrap(), []);
+    outcome.error.unwrap()
+}
+
+#[test]
+fn a_node_that_dies_meanwhile() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let fleet = Fleet::watched(Kind::Redis7, SAVES);
+    let mut fallen = false;
+    let error = ends_without_loss(&fleet, &fleet.wish(), &mut |event| {
+        if matches!(event, RestartEvent::Step { name: "synced", .. }) && !std::mem::replace(&mut fallen, true) {
+            // The deployment lists replicas by address: the one that is not done yet.
+            let next = fleet.ports[1..].iter().max().unwrap();
+            kill_process(pid(*next), Signal::KILL).unwrap();
+        }
+    });
+    assert!(error.contains("connection refused"), "{error}");
+}
+
+#[test]
+fn a_replica_that_cannot_synchronise() {
+    if !require(Kind::Valkey9) {
+        return;
+    }
+    let fleet = Fleet::replicated(Kind::Valkey9, 1, SAVES);
+    let conf = fleet.folder.path().join(format!("{}.conf", fleet.ports[1]));
+    let text = std::fs::read_to_string(&conf).unwrap();
+    std::fs::write(&conf, text.replace(&format!("replicaof 127.0.0.1 {}", fleet.ports[0]), "replicaof 127.0.0.1 9")).unwrap();
+    let wish = Wish { wait_max: Duration::from_secs(3), ..fleet.wish() };
+    let error = ends_without_loss(&fleet, &wish, &mut |_| {});
+    assert!(error.contains("its link is down"), "{error}");
+}
+
+#[test]
+fn a_failover_that_the_servers_give_up() {
+    if !require(Kind::Redis6) {
+        return;
+    }
+    let fleet = Fleet::replicated(Kind::Redis6, 1, SAVES);
+    let mut held = None;
+    let error = ends_without_loss(&fleet, &fleet.wish(), &mut |event| {
+        if matches!(event, RestartEvent::Step { name: "hand-over", .. }) {
+            let pid = pid(fleet.ports[1]);
+            kill_process(pid, Signal::STOP).unwrap();
+            held = Some(pid);
+        }
+    });
+    kill_process(held.unwrap(), Signal::CONT).unwrap();
+    assert!(error.contains("gave the hand-over"), "{error}");
+}
+
+fn refusals(plan: &RestartPlan) -> String {
+    assert!(!plan.may_run(), "{plan:?}");
+    plan.refused.iter().map(|o| o.why.clone()).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn what_cannot_be_safe_is_refused() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let fleet = Fleet::replicated(Kind::Redis7, 1, SAVES);
+    redis::cmd("CONFIG").arg(&["SET", "replica-ignore-maxmemory", "no"]).exec(&mut fleet.at(fleet.ports[1])).unwrap();
+    let why = refusals(&fleet.plan(&fleet.wish()));
+    assert!(why.contains("replica-ignore-maxmemory is no") && why.contains("nobody to hand over to"), "{why}");
+    redis::cmd("CONFIG").arg(&["SET", "replica-ignore-maxmemory", "yes"]).exec(&mut fleet.at(fleet.ports[1])).unwrap();
+    assert!(fleet.plan(&fleet.wish()).may_run());
+    redis::cmd("CONFIG").arg(&["SET", "save", ""]).exec(&mut fleet.at(fleet.ports[0])).unwrap();
+    assert!(refusals(&fleet.plan(&fleet.wish())).contains("saves nothing"));
+    fleet.kill(fleet.ports[1]);
+    let why = refusals(&fleet.plan(&fleet.wish()));
+    assert!(why.contains("nobody to hand over to"), "{why}");
+}
+
+#[test]
+fn without_a_quorum_nothing_begins() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let mut fleet = Fleet::watched(Kind::Redis7, SAVES);
+    assert!(fleet.plan(&fleet.wish()).may_run());
+    // Named by its own address, Sentinels would fight us.
+    let direct = facts(&Target::tcp("127.0.0.1", fleet.ports[0]), &ConnectOptions::default(), &fleet.wish()).unwrap();
+    assert!(refusals(&plan::make(&direct, &fleet.wish())).contains("redis+sentinel://"));
+    fleet.sentinels.truncate(1);
+    wait_until("the lost quorum", 30, || {
+        Ok(!fleet.plan(&fleet.wish()).may_run())
+    })
+    .unwrap();
+    assert!(refusals(&fleet.plan(&fleet.wish())).contains("Sentinels cannot fail over"));
 }

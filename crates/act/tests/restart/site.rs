@@ -29,12 +29,13 @@ pub(crate) struct Site {
     pub(crate) password: Option<String>,
 }
 
-/// Below the range that outgoing connections take.
+/// Below the range that outgoing connections take, a Cluster's bus (ten thousand higher) included.
 pub(crate) fn free_port() -> u16 {
     loop {
         let drawn = RandomState::new().build_hasher().finish() % 9000;
-        let port = 21000 + u16::try_from(drawn).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let port = 12000 + u16::try_from(drawn).unwrap();
+        let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free(port) && is_free(port + 10_000) {
             return port;
         }
     }
