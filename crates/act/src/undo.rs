@@ -37,9 +37,9 @@ pub async fn undo(
     address: &Address,
     options: &ConnectOptions,
     journals: &Journals,
-    permit: impl FnOnce(&str) -> ChangePermit,
+    permit: impl Fn(&str) -> ChangePermit,
 ) -> Result<Undone, ActError> {
-    let restarted = restarts(address, options, journals).await?;
+    let restarted = restarts(address, options, journals, &permit).await?;
     let mut link = Link::open(address, options).await?;
     let permit = permit(&link.run_id);
     if permit.run_id() != link.run_id {
@@ -62,6 +62,7 @@ pub async fn undo(
         }
         let mut settings = Settings::left_behind(run.settings);
         undone.restored_config.extend(settings.restore(&mut link, &mut journal).await);
+        restart::keep_settings(&mut link, &run.restart).await;
         for prefix in &run.prefixes {
             undone.keys_deleted +=
                 repack::delete_left_behind(&mut link, &mut journal, prefix).await?;
@@ -78,6 +79,7 @@ async fn restarts(
     address: &Address,
     options: &ConnectOptions,
     journals: &Journals,
+    permit: &impl Fn(&str) -> ChangePermit,
 ) -> Result<Vec<String>, ActError> {
     let mut said = vec![];
     for run in journals.unfinished()? {
@@ -88,7 +90,7 @@ async fn restarts(
             let who = format!("process {} is still at it, {}", run.pid, run.path.display());
             return Err(ActError::Busy { who });
         };
-        said.extend(restart::finish(&run, options).await?);
+        said.extend(restart::finish(&run, options, &permit(&run.run_id)).await?);
         drop(journal);
     }
     Ok(said)

@@ -302,8 +302,8 @@ async fn compare_values(work: &mut Work<'_>, recorded: &Recorded) -> Result<(), 
     let quiet = work.link.info().await?.count("rdb_changes_since_last_save") == Some(0);
     let expiring = work.facts.info.keys_with_ttl().unwrap_or(0) > 0;
     work.verified.quiet = quiet && !expiring;
-    work.verified.sampled = sample.len() as u64;
-    work.verified.sample_differs = verify::differing(&recorded.sample, &sample);
+    (work.verified.sampled, work.verified.sample_differs) =
+        verify::differing(&recorded.sample, &sample);
     work.verified.digest_equal = recorded.digest.as_ref().zip(digest.as_ref()).map(|(a, b)| a == b);
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use crate::ActError;
 use crate::journal::Unfinished;
+use crate::permit::ChangePermit;
 use crate::link::Link;
 use crate::restart::execute::up_again;
 use crate::restart::plain::unpause;
@@ -21,7 +22,14 @@ const WAITS: Duration = Duration::from_secs(3600);
 const APPEARS: Duration = Duration::from_secs(90);
 
 /// Leaves exactly one server that takes writes and has them all; tells what it did. Twice is as good as once.
-pub(crate) async fn finish(run: &Unfinished, options: &ConnectOptions) -> Result<Vec<String>, ActError> {
+pub(crate) async fn finish(
+    run: &Unfinished,
+    options: &ConnectOptions,
+    permit: &ChangePermit,
+) -> Result<Vec<String>, ActError> {
+    if permit.run_id() != run.run_id {
+        return Err(ActError::Changed { what: "the permit is for another process".to_owned() });
+    }
     let mut said = vec![];
     for record in &run.restart {
         if let RestartRecord::Aside { from, to } = record {
@@ -55,6 +63,15 @@ pub(crate) async fn finish(run: &Unfinished, options: &ConnectOptions) -> Result
         }
     }
     Ok(said)
+}
+
+/// A Sentinel rewrites the file of a server whose role it changes, with what was set for the hand-over in it: once that
+/// is put back, the file is to have it, too.
+pub(crate) async fn keep_settings(link: &mut Link, records: &[RestartRecord]) {
+    if records.iter().any(|r| matches!(r, RestartRecord::HandingOver { back: false, .. })) {
+        // Without a file there is nothing to keep it in.
+        let _ = link.connection.call(&["CONFIG", "REWRITE"]).await;
+    }
 }
 
 /// An address as the journal has it.

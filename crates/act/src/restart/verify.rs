@@ -202,9 +202,12 @@ pub(crate) fn names(sample: &[Sampled]) -> Vec<(u32, Vec<u8>)> {
     sample.iter().map(|s| (s.db, s.key.clone())).collect()
 }
 
-/// How many of the same keys look different.
-pub(crate) fn differing(before: &[Sampled], after: &[Sampled]) -> u64 {
-    before.iter().zip(after).filter(|(b, a)| b.print != a.print).count() as u64
+/// How many keys could be looked at on both sides, and how many of them look different. What may not be read compares
+/// equal to nothing.
+pub(crate) fn differing(before: &[Sampled], after: &[Sampled]) -> (u64, u64) {
+    let readable = |s: &Sampled| !s.print.iter().any(|v| matches!(v, Value::ServerError(_)));
+    let pairs = before.iter().zip(after).filter(|(b, a)| readable(b) && readable(a));
+    pairs.fold((0, 0), |(all, differ), (b, a)| (all + 1, differ + u64::from(b.print != a.print)))
 }
 
 /// Reads the snapshot by ourselves, while the server loads it. `None` when it cannot be read or judged.

@@ -56,8 +56,9 @@ fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
     }
     if plan.steps.is_empty() && plan.refused.iter().any(|r| r.why.contains("libc")) {
         lines.push(format!(
-            "  {} only a fresh process helps here: unfrag restart --mode swap",
-            paint.arrow()
+            "  {} only a fresh process helps here{}: unfrag restart --mode swap",
+            paint.arrow(),
+            plan.restart_gives_bytes.map_or_else(String::new, |b| format!(", and gives {}", human(b)))
         ));
     }
     if plan.steps.iter().any(|s| !s.settings.is_empty()) {
@@ -116,7 +117,7 @@ fn outcome(o: &Outcome, paint: Paint) -> String {
     }
     if let Some(left) = o.left_for_restart() {
         let text = format!(
-            "only a restart would still give: about {} (tables sized for the past, slabs not quite full)",
+            "only a restart would still give: about {} (tables sized for the past, slabs not quite full): unfrag restart",
             human(left)
         );
         lines.push(format!("  {}", wrap(&text, paint.width, 2)));

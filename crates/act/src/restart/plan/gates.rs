@@ -183,9 +183,10 @@ fn what_is_loaded(facts: &Facts) -> Vec<Reason> {
     }
     let said = next.boot.says();
     let is_known = next.boot.is_certain;
-    let folder = said.get("dir").map(std::path::PathBuf::from);
+    // A relative one is meant from wherever the start command runs.
+    let folder = said.get("dir").map(std::path::PathBuf::from).filter(|dir| dir.is_absolute());
     match (folder, &facts.process) {
-        (Some(folder), Ok(process)) if process.cwd != folder && !same_folder(&process.cwd, &folder) => {
+        (Some(folder), Ok(process)) if !same_folder(&process.cwd, &folder) => {
             reasons.push(hard(format!(
                 "the next start reads its data from `{}` and this server saves to `{}`",
                 folder.display(),
@@ -196,7 +197,7 @@ fn what_is_loaded(facts: &Facts) -> Vec<Reason> {
             let here = std::env::current_dir().unwrap_or_default();
             if !same_folder(&process.cwd, &here) {
                 reasons.push(soft(format!(
-                    "the next start names no `dir`: it may look for its data elsewhere than in `{}`",
+                    "the next start names no absolute `dir`: it may look for its data elsewhere than in `{}`",
                     process.cwd.display()
                 )));
             }

@@ -47,8 +47,7 @@ pub(super) async fn same(
         verify::prints(&mut pair.second.connection, names)
     )?;
     work.verified.quiet = true;
-    work.verified.sampled = ours.len() as u64;
-    work.verified.sample_differs = verify::differing(&ours, &theirs);
+    (work.verified.sampled, work.verified.sample_differs) = verify::differing(&ours, &theirs);
     if work.wish.digest {
         let (ours, theirs) = tokio::try_join!(
             verify::digest(&mut pair.first.connection),
