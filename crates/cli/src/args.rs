@@ -38,10 +38,16 @@ pub(crate) enum Command {
     Check(Box<CheckArgs>),
     /// Give memory back while the server keeps serving: purge, defrag, repack, within a latency budget.
     Fix(Box<FixArgs>),
-    /// Put back what an interrupted fix changed, and delete what it set aside.
+    /// Start it afresh and lose nothing: swap, rolling or plain, the gentlest that works here.
+    Restart(Box<crate::restart_args::RestartArgs>),
+    /// Put back what an interrupted fix or restart changed, and delete what it set aside.
     Undo(Box<UndoArgs>),
     /// Verify a snapshot; size it for any server version.
     Rdb(crate::rdb_args::RdbArgs),
+    /// Watch servers: history, metrics, alerts, a web page, remedies in the hours you allow.
+    Watch(Box<crate::watch_args::WatchArgs>),
+    /// The live view of servers in a terminal.
+    Top(Box<crate::watch_args::TopArgs>),
     /// Start a disposable, really fragmented server to try this on; Ctrl-C stops it.
     Lab(LabArgs),
     /// Print a rule's page: what it detects, why it matters, what to do.
@@ -188,7 +194,7 @@ impl From<Remedy> for RemedyName {
 const MOST_SECONDS: f64 = 7.0 * 86400.0;
 
 /// `90s`, `15m`, `2h`, `5ms`, `800us`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(at).unwrap_or((text, ""));
     let seconds = match unit {
@@ -273,7 +279,7 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AclArgs {
-    /// The command: check, fix, undo.
+    /// The command: check, fix, undo, rdb.
     #[arg(default_value = "check")]
     pub(crate) command: String,
     /// The user's name in the line printed.
