@@ -27,6 +27,7 @@ use crate::parallel::{self, Queue, SEGMENT_BYTES, Segment};
 use crate::problem::{Flaw, FlawKind, Problem};
 use crate::reader::{Item, Key, Reader};
 use crate::text::Text;
+use keyspace::Db;
 use value::{Sized, ValueSize};
 
 /// One key, sized.
@@ -67,6 +68,9 @@ pub struct Total {
     pub bytes: u64,
     /// Of which tables of keys and expiries, which no key owns.
     pub table_bytes: u64,
+    /// On top of [`Total::bytes`] right after loading, until the server has moved all keys out of the table's
+    /// smaller predecessor: seconds, or a minute or two for tens of millions.
+    pub rehash_bytes: u64,
     /// Keys left out because they have expired.
     pub expired_keys: u64,
 }
@@ -95,11 +99,30 @@ pub struct SizeReport {
 /// # Errors
 /// Only when the file cannot be opened or mapped.
 pub fn size_file(path: &Path, size_for: &SizeFor) -> io::Result<SizeReport> {
+    size_fold(path, size_for, || (), |(), _| ()).map(|(report, _)| report)
+}
+
+/// As [`size_file`], telling of every key on the core that sized it: each core has a state of its own, made by
+/// `state`, and all states come back for the caller to join. Keys of a state are in file order, but which
+/// state a key goes to is not said. What is not a mapped file has one state.
+///
+/// # Errors
+/// Only when the file cannot be opened or mapped.
+pub fn size_fold<S: Send>(
+    path: &Path,
+    size_for: &SizeFor,
+    state: impl Fn() -> S + Sync,
+    each: impl Fn(&mut S, &KeySize<'_>) + Sync,
+) -> io::Result<(SizeReport, Vec<S>)> {
     let name = path.display().to_string();
-    Ok(match container::open(path)? {
-        Source::Mapped(map) => size_bytes(&name, map.bytes(), size_for),
-        source @ Source::Streamed { .. } => size_source(&name, source, size_for, |_| ()),
-    })
+    match container::open(path)? {
+        Source::Mapped(map) => fold_bytes(&name, map.bytes(), size_for, &state, &each),
+        source @ Source::Streamed { .. } => {
+            let mut only = state();
+            let report = size_source(&name, source, size_for, |key| each(&mut only, key));
+            Ok((report, vec![only]))
+        }
+    }
 }
 
 /// As [`size_file`], telling `each` of every key in file order, on one core.
@@ -136,10 +159,29 @@ pub fn size_reader<'s>(
 
 /// Sizes a snapshot that is all in memory.
 pub fn size_bytes(name: &str, bytes: &[u8], size_for: &SizeFor) -> SizeReport {
+    fold_bytes(name, bytes, size_for, &|| (), &|(), _| ()).map_or_else(
+        |_| Sizer::broken(size_for, FlawKind::BadWrapper).report(name),
+        |(report, _)| report,
+    )
+}
+
+fn fold_bytes<S: Send>(
+    name: &str,
+    bytes: &[u8],
+    size_for: &SizeFor,
+    state: &(impl Fn() -> S + Sync),
+    each: &(impl Fn(&mut S, &KeySize<'_>) + Sync),
+) -> io::Result<(SizeReport, Vec<S>)> {
     match unframed(bytes) {
-        Ok(slice) => Sizer::new(size_for).run_on_all_cores(slice).report(name),
-        Err(Ok(source)) => size_source(name, source, size_for, |_| ()),
-        Err(Err(_)) => Sizer::broken(size_for, FlawKind::BadWrapper).report(name),
+        Ok(slice) => {
+            let (sizer, states) = Sizer::new(size_for).run_on_all_cores(slice, state, each);
+            Ok((sizer.report(name), states))
+        }
+        Err(source) => {
+            let mut only = state();
+            let report = size_source(name, source?, size_for, |key| each(&mut only, key));
+            Ok((report, vec![only]))
+        }
     }
 }
 
@@ -168,13 +210,6 @@ fn size_source(
             Sizer::new(size_for).run(input, each).report(name)
         }
     }
-}
-
-/// Keys and expiries of one database.
-#[derive(Debug, Clone, Copy, Default)]
-struct Db {
-    keys: u64,
-    expires: u64,
 }
 
 /// Sums over a snapshot.
@@ -214,50 +249,66 @@ impl Sizer {
     }
 
     /// The same where all bytes are at hand: one core finds the keys, all of them size.
-    fn run_on_all_cores(self, input: Slice<'_>) -> Self {
+    fn run_on_all_cores<S: Send>(
+        self,
+        input: Slice<'_>,
+        state: &(impl Fn() -> S + Sync),
+        each: &(impl Fn(&mut S, &KeySize<'_>) + Sync),
+    ) -> (Self, Vec<S>) {
         let threads = parallel::threads(0, input.rest().len());
-        if threads == 1 {
-            return self.run(input, |_| ());
-        }
-        let Ok(mut reader) = Reader::new(input) else { return self.run(input, |_| ()) };
+        let reader = Reader::new(input).ok().filter(|_| threads > 1);
+        let Some(mut reader) = reader else {
+            let mut only = state();
+            let sizer = self.run(input, |key| each(&mut only, key));
+            return (sizer, vec![only]);
+        };
+        let (size_for, header) = (self.size_for, reader.header());
         let queue = Queue::default();
-        let sum = Mutex::new(self);
-        let header = reader.header();
-        let help = || {
-            let mut own = Self::new(&lock(&sum).size_for);
+        let sum = Mutex::new((self, Vec::new()));
+        let one = |(own, state): &mut (Self, S), segment| {
+            own.segment(input, header, segment, |key| each(state, key));
+        };
+        let finish = |mut own: (Self, S)| {
             while let Some(segment) = queue.next() {
-                own.segment(input, header, segment);
+                one(&mut own, segment);
             }
-            lock(&sum).merge(own);
+            let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+            sum.0.merge(own.0);
+            sum.1.push(own.1);
         };
         let broken = std::thread::scope(|scope| {
             for _ in 1..threads {
-                scope.spawn(help);
+                scope.spawn(|| finish((Self::new(&size_for), state())));
             }
-            let mut own = Self::new(&lock(&sum).size_for);
+            let mut own = (Self::new(&size_for), state());
             let broken = cut(&mut reader, |segment| {
                 if let Some(oldest) = queue.add(segment) {
-                    own.segment(input, header, oldest);
+                    one(&mut own, oldest);
                 }
             });
             queue.close();
-            lock(&sum).merge(own);
-            help();
+            finish(own);
             broken
         });
-        let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (mut sum, states) = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
         sum.problem = broken.map(|flaw| Problem::new(flaw, None, None));
-        sum
+        (sum, states)
     }
 
-    fn segment(&mut self, whole: Slice<'_>, header: Header, segment: Segment) {
+    fn segment(
+        &mut self,
+        whole: Slice<'_>,
+        header: Header,
+        segment: Segment,
+        each: impl FnMut(&KeySize<'_>),
+    ) {
         let base = whole.offset();
         let from = index(segment.start.saturating_sub(base));
         let to = index(segment.end.saturating_sub(base));
         let bytes = whole.rest().get(from..to).unwrap_or_default();
         let mut reader = Reader::resume(Slice::new(bytes, segment.start), header, segment.db);
         // It ends where the piece does; damage has been met on the walk that cut it.
-        let _ = self.keys(&mut reader, |_| ());
+        let _ = self.keys(&mut reader, each);
     }
 
     fn merge(&mut self, other: Self) {
@@ -265,12 +316,13 @@ impl Sizer {
             let db = self.dbs.entry(number).or_default();
             db.keys += found.keys;
             db.expires += found.expires;
+            db.volatile += found.volatile;
         }
         for found in other.types {
             let sum = self.type_sum(found.data_type, found.encoding);
             sum.keys += found.keys;
             sum.bytes += found.bytes;
-            sum.elements += found.elements;
+            sum.elements = sum.elements.saturating_add(found.elements);
         }
         self.total.keys += other.total.keys;
         self.total.bytes += other.total.bytes;
@@ -317,6 +369,7 @@ impl Sizer {
             db.1.keys += 1;
             db.1.expires += u64::from(key.expires_ms.is_some());
             let sized = self.value.finish();
+            db.1.volatile += u64::from(sized.has_volatile_fields);
             each(&self.sized(key, sized));
         };
         self.add_db(db);
@@ -338,7 +391,8 @@ impl Sizer {
         let sum = self.type_sum(key.kind.data_type(), whole.encoding);
         sum.keys += 1;
         sum.bytes += whole.bytes;
-        sum.elements += sized.elements;
+        // A stream's is what its file says.
+        sum.elements = sum.elements.saturating_add(sized.elements);
         self.total.keys += 1;
         self.total.bytes += whole.bytes;
         KeySize { key, bytes: whole.bytes, encoding: whole.encoding, elements: sized.elements }
@@ -349,6 +403,7 @@ impl Sizer {
             let db = self.dbs.entry(number.unwrap_or_default()).or_default();
             db.keys += found.keys;
             db.expires += found.expires;
+            db.volatile += found.volatile;
         }
     }
 
@@ -377,8 +432,8 @@ impl Sizer {
 
     fn report(mut self, name: &str) -> SizeReport {
         let cost = &self.value.cost;
-        self.total.table_bytes =
-            self.dbs.values().map(|db| keyspace::tables(cost, db.keys, db.expires)).sum();
+        self.total.table_bytes = self.dbs.values().map(|db| keyspace::tables(cost, *db)).sum();
+        self.total.rehash_bytes = self.dbs.values().map(|db| keyspace::rehash(cost, *db)).sum();
         self.total.bytes += self.total.table_bytes;
         self.types.sort_by_key(|sum| (sum.data_type, sum.encoding));
         SizeReport {
@@ -419,10 +474,6 @@ fn cut(reader: &mut Reader<Slice<'_>>, mut add: impl FnMut(Segment)) -> Option<F
     let (end, broken) = broken;
     add(Segment { end, ..segment });
     broken
-}
-
-fn lock(sum: &Mutex<Sizer>) -> std::sync::MutexGuard<'_, Sizer> {
-    sum.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `key` with its name left out, free of the reader it came from.

@@ -25,6 +25,8 @@ pub(super) struct Sized {
     pub(super) elements: u64,
     /// For strings: how the value relates to its object.
     pub(super) string: Option<StringForm>,
+    /// For hashes: whether fields expire, for which the database keeps an index.
+    pub(super) has_volatile_fields: bool,
 }
 
 /// A string value.
@@ -111,7 +113,7 @@ impl ValueSize {
             DataType::List => self.list(),
             DataType::Set => self.set(),
             DataType::Zset => self.zset(),
-            DataType::Hash => self.hash(),
+            DataType::Hash => Sized { has_volatile_fields: self.sums.expiring > 0, ..self.hash() },
             DataType::Stream => {
                 let (bytes, elements) = self.stream.finish(&self.cost);
                 sized("stream", bytes, elements)
@@ -523,11 +525,17 @@ pub(super) fn string(text: Text<'_>) -> Sized {
         Some(value) => ("int", StringForm::Int(value)),
         None => ("raw", StringForm::Text(text.length())),
     };
-    Sized { encoding, bytes: 0, elements: text.length(), string: Some(form) }
+    Sized {
+        encoding,
+        bytes: 0,
+        elements: text.length(),
+        string: Some(form),
+        has_volatile_fields: false,
+    }
 }
 
 fn sized(encoding: &'static str, bytes: u64, elements: u64) -> Sized {
-    Sized { encoding, bytes, elements, string: None }
+    Sized { encoding, bytes, elements, string: None, has_volatile_fields: false }
 }
 
 fn int_width(value: i64) -> u64 {
