@@ -1,5 +1,5 @@
 # The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
-.PHONY: demo test lint docs cases bench servers test-kills
+.PHONY: demo test lint docs cases bench bench-restart servers test-kills
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -33,6 +33,11 @@ test-kills: servers
 bench: servers
 	$(CARGO) build --release --quiet --bin unfrag
 	$(PYTHON) scripts/bench_check.py target/release/unfrag
+
+# A restart in each mode beside the recipe people follow: longest gap, lost writes, RSS. KEYS=5000000 for a large one.
+bench-restart: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(PYTHON) scripts/bench_restart.py target/release/unfrag redis-7.0.15,redis-8.2.3,valkey-8.1.8,valkey-9.1.2 $(or $(KEYS),200000)
 
 servers:
 	@$(PYTHON) scripts/servers.py

@@ -96,8 +96,12 @@ impl Journals {
         std::fs::create_dir_all(&self.folder).map_err(fail(&self.folder))?;
         let at_unix_ms = now_ms();
         let path = self.folder.join(format!("{at_unix_ms}-{}.jsonl", short(run_id)));
-        let file =
-            OpenOptions::new().create_new(true).append(true).mode(0o600).open(&path).map_err(fail(&path))?;
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(fail(&path))?;
         file.try_lock().map_err(|e| match e {
             TryLockError::Error(source) => ActError::Journal { path: path.clone(), source },
             TryLockError::WouldBlock => ActError::Busy { who: path.display().to_string() },

@@ -33,7 +33,7 @@ pub use outcome::{NodeOutcome, RestartOutcome, RestartStatus, StepDone};
 pub use plan::{Mode, Objection, RestartPlan, Wish};
 pub use preflight::look;
 pub use record::{RestartRecord, SecondRecord};
-pub use supervisor::Supervisor;
 pub use rights::rules;
+pub use supervisor::Supervisor;
 pub(crate) use undo::{finish, keep_settings};
 pub use verify::Verified;

@@ -13,7 +13,13 @@ pub(crate) struct RestartArgs {
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
     /// How: auto (the gentlest that works here), plain, rolling, swap.
-    #[arg(long, value_enum, default_value = "auto", value_name = "MODE", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        value_name = "MODE",
+        hide_possible_values = true
+    )]
     pub(crate) mode: ModeArg,
     /// Print the steps with every command, and do nothing.
     #[arg(long)]
@@ -46,7 +52,14 @@ pub(crate) struct RestartArgs {
     #[arg(long)]
     pub(crate) allow: bool,
     /// Output: human, json.
-    #[arg(short, long, value_enum, default_value = "human", value_name = "FORM", hide_possible_values = true)]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value = "human",
+        value_name = "FORM",
+        hide_possible_values = true
+    )]
     pub(crate) output: Form,
 }
 

@@ -28,7 +28,8 @@ impl Boot {
             name == known || name.ends_with("redis-server") || name.ends_with("valkey-server")
         };
         let at = words.iter().position(is_server)?;
-        let ends = |w: &String| matches!(w.as_str(), "&" | "&&" | "||" | ";" | "|") || w.contains('>');
+        let ends =
+            |w: &String| matches!(w.as_str(), "&" | "&&" | "||" | ";" | "|") || w.contains('>');
         let rest: Vec<String> =
             words.iter().skip(at + 1).take_while(|w| !ends(w)).cloned().collect();
         let file = rest.first().filter(|w| !w.starts_with('-')).map(|w| cwd.join(w));
@@ -92,7 +93,8 @@ mod tests {
     #[test]
     fn a_command_line_in_any_dress() {
         let cwd = Path::new("/srv");
-        let line = "sudo -u redis exec /usr/bin/redis-server conf/a.conf --port 7 --save '' > /dev/null";
+        let line =
+            "sudo -u redis exec /usr/bin/redis-server conf/a.conf --port 7 --save '' > /dev/null";
         let boot = Boot::from_shell(line, "redis-server", cwd).unwrap();
         assert_eq!(boot.program, Path::new("/usr/bin/redis-server"));
         assert_eq!(boot.file.as_deref(), Some(Path::new("/srv/conf/a.conf")));

@@ -238,7 +238,11 @@ impl Work<'_> {
             before,
             after,
             predicted_bytes: plan.predicted_bytes,
-            reclaimed_bytes: if known { rss_before.cast_signed() - rss_after.cast_signed() } else { 0 },
+            reclaimed_bytes: if known {
+                rss_before.cast_signed() - rss_after.cast_signed()
+            } else {
+                0
+            },
             floor_rss_bytes: plan.floor_rss_bytes,
             gap_ms: self.gap.map(milliseconds),
             verified: self.verified,
@@ -251,7 +255,9 @@ impl Work<'_> {
     }
 
     async fn layers_after(&self, address: &Address) -> Layers {
-        let Ok(mut link) = Link::open(address, self.options).await else { return Layers::default() };
+        let Ok(mut link) = Link::open(address, self.options).await else {
+            return Layers::default();
+        };
         match link.settled_info().await {
             Ok(info) => layers(&info, &self.facts.layers),
             Err(_) => Layers::default(),
@@ -264,7 +270,11 @@ pub(crate) fn milliseconds(took: Duration) -> f64 {
 }
 
 /// A server that is up, loaded, and not the process it was.
-pub(crate) async fn up_again(address: &Address, options: &ConnectOptions, old_run_id: &str) -> Option<(Link, Info)> {
+pub(crate) async fn up_again(
+    address: &Address,
+    options: &ConnectOptions,
+    old_run_id: &str,
+) -> Option<(Link, Info)> {
     let mut link = Link::open(address, options).await.ok()?;
     let info = link.info().await.ok()?;
     let is_ready = info.flag("loading") != Some(true) && link.run_id != old_run_id;

@@ -90,7 +90,8 @@ impl Facts {
 
     /// Bytes that a new snapshot may take: what the last one took and a quarter more, or the data itself.
     pub(crate) fn snapshot_needs_bytes(&self) -> u64 {
-        let data = self.info.count("used_memory_dataset").or_else(|| self.info.count("used_memory"));
+        let data =
+            self.info.count("used_memory_dataset").or_else(|| self.info.count("used_memory"));
         let last = self.disk.snapshot_bytes.filter(|&b| b > 1 << 20).map(|b| b + b / 4);
         last.or(data).unwrap_or(0)
     }

@@ -62,7 +62,8 @@ pub(crate) async fn rehearse(
     let _ = std::os::unix::fs::chown(folder.path(), Some(process.uid), Some(process.gid));
     let path = |name: &str| folder.path().join(name).display().to_string();
     let password = random_word().map_err(|e| e.to_string())?;
-    let mut text = boot.file.as_ref().map_or_else(String::new, |f| format!("include {}\n", f.display()));
+    let mut text =
+        boot.file.as_ref().map_or_else(String::new, |f| format!("include {}\n", f.display()));
     boot.lines.iter().for_each(|l| text.push_str(&format!("{l}\n")));
     for (name, value) in [
         ("port", "0"),
@@ -190,5 +191,5 @@ pub(crate) fn random_word() -> Result<String, ActError> {
     std::fs::File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
         .map_err(|e| ActError::Unsafe(format!("cannot draw a random password: {e}")))?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+    Ok(bytes.map(|byte| format!("{byte:02x}")).concat())
 }

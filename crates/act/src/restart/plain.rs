@@ -5,7 +5,7 @@
 
 use crate::ActError;
 use crate::link::Link;
-use crate::restart::configuration::Configuration;
+use crate::restart::configuration::{Configuration, Difference};
 use crate::restart::execute::{Work, configuration_of, milliseconds, up_again};
 use crate::restart::facts::Facts;
 use crate::restart::outcome::NodeOutcome;
@@ -131,7 +131,10 @@ impl Work<'_> {
 }
 
 fn supervisor_of(facts: &Facts) -> Result<crate::restart::Supervisor, ActError> {
-    facts.supervisor.clone().ok_or_else(|| ActError::Unsafe("nobody is known to start it".to_owned()))
+    facts
+        .supervisor
+        .clone()
+        .ok_or_else(|| ActError::Unsafe("nobody is known to start it".to_owned()))
 }
 
 fn left_stopped(facts: &Facts, why: &str) -> ActError {
@@ -165,8 +168,11 @@ async fn stop(
     })?;
     let begun = Instant::now();
     link.connection.set_response_timeout(SAVE_MAX);
-    let words: &[&str] =
-        if saves(facts, recorded.is_some() || !link.info().await?.is_replica()) { &["SHUTDOWN", "SAVE"] } else { &["SHUTDOWN", "NOSAVE"] };
+    let words: &[&str] = if saves(facts, recorded.is_some() || !link.info().await?.is_replica()) {
+        &["SHUTDOWN", "SAVE"]
+    } else {
+        &["SHUTDOWN", "NOSAVE"]
+    };
     match link.connection.call(words).await {
         Err(error) if error.is_reply() => {
             unpause(&mut link.connection).await;
@@ -192,23 +198,26 @@ fn saves(facts: &Facts, is_primary: bool) -> bool {
 async fn gone(facts: &Facts, link: &mut Link) -> Result<(), ActError> {
     /// Unmapping a large process takes the kernel about a second in 100 GB.
     const ENDS: Duration = Duration::from_secs(120);
-    let ended = match &facts.process {
-        Ok(process) => process.id.gone(ENDS).await,
-        Err(_) => {
-            let deadline = Instant::now() + ENDS;
-            loop {
-                let answers = Link::open(&facts.address, &link.options).await;
-                if answers.map_or(true, |l| l.run_id != facts.run_id) {
-                    break true;
-                }
-                if Instant::now() > deadline {
-                    break false;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+    let ended = if let Ok(process) = &facts.process {
+        process.id.gone(ENDS).await
+    } else {
+        let deadline = Instant::now() + ENDS;
+        loop {
+            let answers = Link::open(&facts.address, &link.options).await;
+            if answers.map_or(true, |l| l.run_id != facts.run_id) {
+                break true;
             }
+            if Instant::now() > deadline {
+                break false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    if ended { Ok(()) } else { Err(ActError::Unsafe("it closed its connections and does not end".to_owned())) }
+    if ended {
+        Ok(())
+    } else {
+        Err(ActError::Unsafe("it closed its connections and does not end".to_owned()))
+    }
 }
 
 async fn wait_until_up(
@@ -231,7 +240,11 @@ async fn wait_until_up(
                 said = Instant::now();
                 let eta = info.count("loading_eta_seconds").unwrap_or(0);
                 let done = info.count("loading_loaded_bytes").unwrap_or(0);
-                work.say(format!("{}: loading, {} done, about {eta} s left", facts.target(), human(done)));
+                work.say(format!(
+                    "{}: loading, {} done, about {eta} s left",
+                    facts.target(),
+                    human(done)
+                ));
             }
         }
         if let Some(Ok(Some(status))) = child.as_mut().map(Child::try_wait)
@@ -259,10 +272,12 @@ async fn verify_all(
     work.begin_surely("verify", &facts.target())?;
     let folder = facts.disk.folder.clone();
     let file = folder.join(facts.configuration.text("dbfilename"));
-    let from_snapshot = !facts.is_append_only() && facts.process.as_ref().is_ok_and(|p| p.shares_namespaces);
-    let reading = tokio::spawn(async move {
-        if from_snapshot { verify::file_keys(file).await } else { None }
-    });
+    let from_snapshot =
+        !facts.is_append_only() && facts.process.as_ref().is_ok_and(|p| p.shares_namespaces);
+    let reading =
+        tokio::spawn(
+            async move { if from_snapshot { verify::file_keys(file).await } else { None } },
+        );
     let counts = |name: &str| info.count(name);
     if !facts.is_append_only() {
         work.verified.loaded =
@@ -277,7 +292,8 @@ async fn verify_all(
     }
     compare_values(work, recorded).await?;
     let after = configuration_of(&mut work.link).await;
-    work.verified.config_differs = before.differences(&after, &[]).iter().map(|d| d.shown()).collect();
+    work.verified.config_differs =
+        before.differences(&after, &[]).iter().map(Difference::shown).collect();
     match reading.await.ok().flatten() {
         Some(Ok(keys)) => work.verified.file_keys = Some(keys),
         // The server replaces the file at its next save; that it loaded it is proof of its own.

@@ -112,15 +112,15 @@ where
 }
 
 fn process_of(sample: &Sample) -> Result<Process, String> {
-    match sample.host.as_ref().and_then(|h| h.pid) {
-        Some(pid) => Process::read(pid).ok_or_else(|| {
-            format!("process {pid} of this machine may not be looked at: run as its user or as root")
-        }),
-        None => {
-            let why = sample.unread.iter().find(|u| u.what == "host").map(|u| u.why.clone());
-            Err(why.unwrap_or_else(|| "its process is not seen from here".to_owned()))
-        }
+    if let Some(pid) = sample.host.as_ref().and_then(|h| h.pid) {
+        return Process::read(pid).ok_or_else(|| {
+            format!(
+                "process {pid} of this machine may not be looked at: run as its user or as root"
+            )
+        });
     }
+    let why = sample.unread.iter().find(|u| u.what == "host").map(|u| u.why.clone());
+    Err(why.unwrap_or_else(|| "its process is not seen from here".to_owned()))
 }
 
 /// What the machine, or the tightest control group, still has.
@@ -140,7 +140,9 @@ async fn rehearsed(
 ) -> Result<Rehearsal, String> {
     let process = process.map_err(String::clone)?;
     if !process.shares_namespaces {
-        return Err("it runs in a container: its files are not where they seem from here".to_owned());
+        return Err(
+            "it runs in a container: its files are not where they seem from here".to_owned()
+        );
     }
     let boot = match &account.boot {
         Some(boot) => boot.clone(),
@@ -166,7 +168,8 @@ pub(crate) fn of_running(info: &Info, process: &Process) -> Option<Boot> {
 /// redis-check-rdb, and the binary looks at its name to know what it is.
 fn program(info: &Info, process: &Process) -> PathBuf {
     let named = info.text("executable").map(PathBuf::from);
-    let is_same = |path: &PathBuf| std::fs::canonicalize(path).is_ok_and(|p| p == process.executable);
+    let is_same =
+        |path: &PathBuf| std::fs::canonicalize(path).is_ok_and(|p| p == process.executable);
     named.filter(is_same).unwrap_or_else(|| process.executable.clone())
 }
 
@@ -203,8 +206,12 @@ pub(crate) async fn modules(connection: &mut Connection) -> Vec<Module> {
     let rows = resp::elements(&value).unwrap_or_default();
     rows.iter()
         .map(|row| {
-            let mut module =
-                Module { name: String::new(), version: String::new(), path: String::new(), args: vec![] };
+            let mut module = Module {
+                name: String::new(),
+                version: String::new(),
+                path: String::new(),
+                args: vec![],
+            };
             for (name, value) in resp::pairs(row) {
                 let text = || resp::text(value).unwrap_or_default();
                 match name.as_str() {

@@ -140,7 +140,13 @@ pub(crate) fn why_not_writable(folder: &Path, uid: u32, gid: u32) -> Option<Stri
     if read_only {
         return Some(format!("its folder `{shown}` is mounted read-only"));
     }
-    let shift = if meta.uid() == uid { 6 } else if meta.gid() == gid { 3 } else { 0 };
+    let shift = if meta.uid() == uid {
+        6
+    } else if meta.gid() == gid {
+        3
+    } else {
+        0
+    };
     let may = uid == 0 || (meta.mode() >> shift) & 0o3 == 0o3;
     (!may).then(|| format!("its folder `{shown}` may not be written by user {uid}"))
 }

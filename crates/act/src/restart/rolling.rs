@@ -38,8 +38,9 @@ fn shards(facts: &Facts) -> Vec<Shard<'_>> {
     primaries
         .filter_map(|primary| {
             let name = primary.address.to_string();
-            let is_its =
-                |n: &&unfrag_client::Node| n.role == Role::Replica && n.primary.as_ref() == Some(&name);
+            let is_its = |n: &&unfrag_client::Node| {
+                n.role == Role::Replica && n.primary.as_ref() == Some(&name)
+            };
             let replicas = listed.iter().filter(is_its).filter_map(|n| of(&n.address)).collect();
             Some(Shard { primary: of(&primary.address)?, replicas })
         })
@@ -77,7 +78,11 @@ async fn refresh(work: &mut Work<'_>, node: &Facts, primary: &Address) -> Result
     plain::measure(work, node).await?;
     let rss = work.nodes.last().and_then(|n| n.rss_after).unwrap_or(0);
     let keys = info.keys().unwrap_or(0);
-    work.done(format!("{keys} keys after {:.1} s; rss {}", begun.elapsed().as_secs_f64(), human(rss)));
+    work.done(format!(
+        "{keys} keys after {:.1} s; rss {}",
+        begun.elapsed().as_secs_f64(),
+        human(rss)
+    ));
     Ok(())
 }
 
@@ -194,6 +199,11 @@ fn refresh_steps(node: &Facts) -> [PlannedStep; 2] {
     let stop = if keeps { "SHUTDOWN SAVE" } else { "SHUTDOWN NOSAVE" };
     [
         step("stop", &name, "stopped and started again while others serve", &[stop, &start]),
-        step("synced", &name, "link up, nothing left to copy, offset caught up, heap measured", &["INFO"]),
+        step(
+            "synced",
+            &name,
+            "link up, nothing left to copy, offset caught up, heap measured",
+            &["INFO"],
+        ),
     ]
 }

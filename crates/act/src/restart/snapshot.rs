@@ -40,7 +40,9 @@ pub(crate) async fn save(link: &mut Link, wait_max: Duration) -> Result<(), ActE
             if now.text("rdb_last_bgsave_status") == Some("ok") && is_new {
                 return Ok(());
             }
-            return Err(ActError::Unsafe("the snapshot failed: the server's log says why".to_owned()));
+            return Err(ActError::Unsafe(
+                "the snapshot failed: the server's log says why".to_owned(),
+            ));
         }
         if Instant::now() > deadline {
             return Err(ActError::Unsafe("the snapshot is not done in time".to_owned()));
@@ -69,7 +71,9 @@ pub(crate) async fn backup(
     std::fs::File::open(to).and_then(|f| f.sync_all()).map_err(fail)?;
     match verify::file_keys(to.to_owned()).await {
         Some(Ok(keys)) => Ok(keys),
-        Some(Err(why)) => Err(ActError::Unsafe(format!("the snapshot `{}` is damaged: {why}", to.display()))),
+        Some(Err(why)) => {
+            Err(ActError::Unsafe(format!("the snapshot `{}` is damaged: {why}", to.display())))
+        }
         None => Err(ActError::Unsafe(format!("the snapshot `{}` cannot be read", to.display()))),
     }
 }

@@ -13,6 +13,7 @@ pub(super) mod pair;
 
 use crate::ActError;
 use crate::link::Link;
+use crate::restart::configuration::Difference;
 use crate::restart::execute::{Work, configuration_of};
 use crate::restart::outcome::NodeOutcome;
 use crate::restart::plain::unpause;
@@ -81,7 +82,9 @@ async fn answering(work: &Work<'_>, run_id: &str) -> Result<Link, ActError> {
         match Link::open(&work.facts.address, work.options).await {
             Ok(link) if link.run_id == run_id => return Ok(link),
             other if Instant::now() > deadline => {
-                let why = other.err().map_or_else(|| "another server answers".to_owned(), |e| e.to_string());
+                let why = other
+                    .err()
+                    .map_or_else(|| "another server answers".to_owned(), |e| e.to_string());
                 return Err(ActError::Unsafe(format!("the second process is not reached: {why}")));
             }
             _ => tokio::time::sleep(Duration::from_millis(1)).await,
@@ -125,7 +128,9 @@ async fn sync(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
             return Err(ActError::Unsafe("stopped on request while it synchronised".to_owned()));
         }
         if begun.elapsed() > work.wish.wait_max {
-            return Err(ActError::Unsafe("the second process did not synchronise in time".to_owned()));
+            return Err(ActError::Unsafe(
+                "the second process did not synchronise in time".to_owned(),
+            ));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -149,8 +154,9 @@ async fn after(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let info = pair.second.settled_info().await?;
     work.verified.keys_after = info.keys();
     let configuration = configuration_of(&mut pair.second).await;
-    let differs = work.facts.configuration.differences(&configuration, &["appendonly", "unixsocket"]);
-    work.verified.config_differs = differs.iter().map(|d| d.shown()).collect();
+    let differs =
+        work.facts.configuration.differences(&configuration, &["appendonly", "unixsocket"]);
+    work.verified.config_differs = differs.iter().map(Difference::shown).collect();
     let rss = info.count("used_memory_rss");
     work.done(format!("it answers at {node}; rss {}", human(rss.unwrap_or(0))));
     work.begin_surely("retire", &node)?;
@@ -189,4 +195,3 @@ fn port(record: &SecondRecord, which: usize) -> Option<u16> {
 
 /// Number of keys whose values are compared while writes wait.
 const COMPARED: usize = 100;
-

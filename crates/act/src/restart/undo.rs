@@ -3,8 +3,8 @@
 
 use crate::ActError;
 use crate::journal::Unfinished;
-use crate::permit::ChangePermit;
 use crate::link::Link;
+use crate::permit::ChangePermit;
 use crate::restart::execute::up_again;
 use crate::restart::plain::unpause;
 use crate::restart::process::ProcessId;
@@ -46,7 +46,8 @@ pub(crate) async fn finish(
     }
     for (index, record) in run.restart.iter().enumerate() {
         let later = run.restart.get(index + 1..).unwrap_or_default();
-        if let RestartRecord::Stopping { node, run_id, process, supervisor, output, keys } = record {
+        if let RestartRecord::Stopping { node, run_id, process, supervisor, output, keys } = record
+        {
             let is_up = |r: &RestartRecord| matches!(r, RestartRecord::Up { node: n } if n == node);
             if !later.iter().any(is_up) {
                 let stopped = Stopped { node, run_id, process, supervisor, output, keys: *keys };
@@ -107,7 +108,10 @@ impl Stopped<'_> {
         if let Some(process) = self.process
             && !process.gone(WAITS).await
         {
-            return Err(ActError::Unsafe(format!("{node}: process {} is still saving", process.pid)));
+            return Err(ActError::Unsafe(format!(
+                "{node}: process {} is still saving",
+                process.pid
+            )));
         }
         if Link::open(&address, options).await.is_err() && !is_listening(&address).await {
             let child = self.supervisor.start(&address, self.output.as_deref()).await?;
@@ -135,7 +139,9 @@ impl Stopped<'_> {
             Some(before) if before > 0 && keys == 0 => Err(ActError::Unsafe(format!(
                 "{node} came up EMPTY and had {before} keys: stop it before it saves, and look at its folder"
             ))),
-            Some(before) => Ok(format!("{node} is up again with {keys} keys ({before} when it was stopped)")),
+            Some(before) => {
+                Ok(format!("{node} is up again with {keys} keys ({before} when it was stopped)"))
+            }
             None => Ok(format!("{node} is up again with {keys} keys")),
         }
     }
@@ -143,7 +149,9 @@ impl Stopped<'_> {
 
 async fn is_listening(address: &Address) -> bool {
     match address {
-        Address::Tcp(host, port) => tokio::net::TcpStream::connect((host.as_str(), *port)).await.is_ok(),
+        Address::Tcp(host, port) => {
+            tokio::net::TcpStream::connect((host.as_str(), *port)).await.is_ok()
+        }
         Address::Unix(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
     }
 }
@@ -167,7 +175,9 @@ async fn finish_swap(
     }
     let second = find_link(&record, options, |link, info| {
         let pid = info.count("process_id");
-        pid.is_some() && pid == record.second.as_ref().map(|s| u64::from(s.pid)) && link.run_id != record.first_run_id
+        pid.is_some()
+            && pid == record.second.as_ref().map(|s| u64::from(s.pid))
+            && link.run_id != record.first_run_id
     })
     .await;
     let second = second.ok_or_else(|| {
@@ -178,7 +188,9 @@ async fn finish_swap(
         _ => None,
     });
     let first = find_link(&record, options, |link, _| link.run_id == record.first_run_id).await;
-    let Some(first) = first else { return go_on_alone(second, &record, settle.unwrap_or_default()).await };
+    let Some(first) = first else {
+        return go_on_alone(second, &record, settle.unwrap_or_default()).await;
+    };
     let filled = run.restart.iter().find_map(|r| match r {
         RestartRecord::Filled { names } => Some(names.clone()),
         _ => None,
@@ -199,7 +211,10 @@ async fn finish_swap(
     pair.send_clients_over().await?;
     pair.settle().await?;
     let said = pair.retire(WAITS).await?;
-    Ok(format!("the exchange was completed: the second process serves at {}; {said}", pair.record.address))
+    Ok(format!(
+        "the exchange was completed: the second process serves at {}; {said}",
+        pair.record.address
+    ))
 }
 
 /// The first process has ended already.
@@ -242,7 +257,10 @@ async fn go_back(
     let Some(mut first) = first else {
         let answers = Link::open(&address(&record.address)?, options).await.is_ok();
         return if answers {
-            Ok(format!("another process serves at {}: both of the exchange are gone", record.address))
+            Ok(format!(
+                "another process serves at {}: both of the exchange are gone",
+                record.address
+            ))
         } else {
             Err(ActError::Unsafe("both processes are gone: start the server by hand".to_owned()))
         };

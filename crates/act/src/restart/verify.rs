@@ -62,7 +62,9 @@ impl Verified {
         if let Some((loaded, expired)) = self.loaded
             && loaded + expired < before
         {
-            return Some(format!("{before} keys were saved and {loaded} loaded ({expired} had expired)"));
+            return Some(format!(
+                "{before} keys were saved and {loaded} loaded ({expired} had expired)"
+            ));
         }
         if let Some(file) = self.file_keys.filter(|&file| file < before) {
             return Some(format!("{before} keys were there and the file holds {file}"));
@@ -71,7 +73,10 @@ impl Verified {
             return Some("the digest of the data differs".to_owned());
         }
         if self.quiet && self.sample_differs > 0 {
-            return Some(format!("{} of {} sampled values differ", self.sample_differs, self.sampled));
+            return Some(format!(
+                "{} of {} sampled values differ",
+                self.sample_differs, self.sampled
+            ));
         }
         None
     }
@@ -217,7 +222,8 @@ pub(crate) async fn file_keys(path: PathBuf) -> Option<Result<u64, String>> {
 
 /// The keys of a snapshot, or what is wrong with it.
 pub(crate) fn judge(path: &Path) -> Option<Result<u64, String>> {
-    let report = verify_file(path, &VerifyOptions { threads: 1, ..VerifyOptions::default() }).ok()?;
+    let report =
+        verify_file(path, &VerifyOptions { threads: 1, ..VerifyOptions::default() }).ok()?;
     if report.ok && report.checksum != Checksum::Mismatch {
         return Some(Ok(report.keys));
     }

@@ -7,8 +7,8 @@ use redis::Commands;
 use rustix::process::{Signal, getpid, kill_process};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use unfrag_act::restart::{Mode, RestartEvent, RestartStatus, Supervisor, Wish};
 use unfrag_act::Journals;
+use unfrag_act::restart::{Mode, RestartEvent, RestartStatus, Supervisor, Wish};
 use unfrag_client::{ConnectOptions, Target, Uri};
 use unfrag_testbed::{Kind, require};
 
@@ -93,7 +93,7 @@ fn survives(kind: Kind, mode: &str, lines: &str, at: &str, when: &str) {
     let load = Load::start(site.port, None);
     let state = site.folder.path().join("state");
     die(&Target::Server(site.address()), &site.start_line(), &state, mode, at, when);
-    let down = mode == "plain" && matches!(at, "stop" | "start") ;
+    let down = mode == "plain" && matches!(at, "stop" | "start");
     if !down {
         // A second process that is not made ready yet has a password that nobody knows, and no clients.
         assert!(primaries(&site) <= 1, "{label}");
@@ -136,7 +136,16 @@ fn plain_killed_at_each_step() {
 }
 
 const SWAP_STEPS: [&str; 10] = [
-    "launch", "carry", "sync", "pause", "compare", "hand-over", "ports", "reconnect", "verify", "retire",
+    "launch",
+    "carry",
+    "sync",
+    "pause",
+    "compare",
+    "hand-over",
+    "ports",
+    "reconnect",
+    "verify",
+    "retire",
 ];
 
 #[test]

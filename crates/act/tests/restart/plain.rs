@@ -61,7 +61,11 @@ fn settings_of_the_running_server_are_written_only_with_consent() {
     site.set("maxmemory", "3gb");
     let plan = site.plan(&plain(&site));
     assert!(!plan.may_run());
-    assert!(plan.refused[0].why.contains("maxmemory 3221225472 (would be 0)"), "{:?}", plan.refused);
+    assert!(
+        plan.refused[0].why.contains("maxmemory 3221225472 (would be 0)"),
+        "{:?}",
+        plan.refused
+    );
     let outcome = site.restart(&Wish { rewrite_config: true, ..plain(&site) });
     assert_eq!(outcome.status, RestartStatus::Done, "{outcome:?}");
     assert_eq!(site.info()["maxmemory"], "3221225472");
@@ -78,7 +82,8 @@ fn a_save_that_fails_leaves_the_server_up() {
         std::fs::create_dir(site.folder.path().join("dump.rdb")).unwrap();
         let load = Load::start(site.port, None);
         let plan = unfrag_act::restart::plan::make(&facts, &wish);
-        let permit = unfrag_act::ChangePermit::mint(unfrag_act::permit::Consent::Flag, facts.run_id());
+        let permit =
+            unfrag_act::ChangePermit::mint(unfrag_act::permit::Consent::Flag, facts.run_id());
         let run = unfrag_act::restart::RestartRun {
             plan: &plan,
             facts: &facts,
@@ -88,8 +93,9 @@ fn a_save_that_fails_leaves_the_server_up() {
             journals: &site.journals(),
             stop: unfrag_act::Stop::default(),
         };
-        let outcome =
-            crate::site::runtime().block_on(unfrag_act::restart::execute(run, &mut |_| {})).unwrap();
+        let outcome = crate::site::runtime()
+            .block_on(unfrag_act::restart::execute(run, &mut |_| {}))
+            .unwrap();
         assert_eq!(outcome.status, RestartStatus::RolledBack, "{} {outcome:?}", kind.name());
         assert!(outcome.error.as_ref().unwrap().contains("stayed up"), "{:?}", outcome.error);
         load.wait_for(200);

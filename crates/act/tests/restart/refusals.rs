@@ -54,7 +54,8 @@ fn an_older_binary_is_refused() {
     let site = Site::start(Kind::Redis7, "");
     // Its file must be one that the old one can read.
     let conf = site.folder.path().join("old.conf");
-    let text = std::fs::read_to_string(site.conf()).unwrap().replace("enable-debug-command local\n", "");
+    let text =
+        std::fs::read_to_string(site.conf()).unwrap().replace("enable-debug-command local\n", "");
     std::fs::write(&conf, text).unwrap();
     let line = format!("{} {}", Kind::Redis6.binary().unwrap().display(), conf.display());
     let why = refused(&site.plan(&with_start(&site, line)));
@@ -99,7 +100,8 @@ fn a_snapshot_that_failed_needs_a_word() {
         site.fill(100);
         std::fs::create_dir(site.folder.path().join("dump.rdb")).unwrap();
         redis::cmd("BGSAVE").exec(&mut site.connection()).unwrap();
-        wait_until("the failure", 20, || Ok(site.info()["rdb_last_bgsave_status"] == "err")).unwrap();
+        wait_until("the failure", 20, || Ok(site.info()["rdb_last_bgsave_status"] == "err"))
+            .unwrap();
         let why = refused(&site.plan(&wish(&site, Mode::Plain)));
         assert!(why.contains("rdb_last_bgsave_status:err"), "{why}");
         // Told to go on, it is the server that refuses to end.
@@ -147,19 +149,23 @@ fn no_room_for_a_second_copy_is_said_in_numbers() {
     let root = tempfile::tempdir().unwrap();
     a_full_machine(root.path(), &site.info()["process_id"]);
     let (options, wish) = (site.options(), wish(&site, Mode::Swap));
-    let facts = runtime().block_on(look(&Target::Server(site.address()), &options, &wish, |address| {
-        let host_root = root.path().to_owned();
-        let options = options.clone();
-        async move {
-            let mut connection = connect(&address, &options).await?;
-            let options = SampleOptions { host_root, ..SampleOptions::default() };
-            let sample = sample(&mut connection, &options).await?;
-            let report = diagnose(&sample);
-            Ok((sample, report))
-        }
-    }));
+    let facts =
+        runtime().block_on(look(&Target::Server(site.address()), &options, &wish, |address| {
+            let host_root = root.path().to_owned();
+            let options = options.clone();
+            async move {
+                let mut connection = connect(&address, &options).await?;
+                let options = SampleOptions { host_root, ..SampleOptions::default() };
+                let sample = sample(&mut connection, &options).await?;
+                let report = diagnose(&sample);
+                Ok((sample, report))
+            }
+        }));
     let why = refused(&plan::make(&facts.unwrap(), &wish));
-    assert!(why.contains("no room for a second copy: it needs") && why.contains("19.5 MiB are left"), "{why}");
+    assert!(
+        why.contains("no room for a second copy: it needs") && why.contains("19.5 MiB are left"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -170,5 +176,8 @@ fn a_server_that_saves_nothing_is_restarted_and_told_of_the_file() {
     let site = Site::start(Kind::Valkey9, "save \"\"");
     site.fill(100);
     let plan = site.plan(&wish(&site, Mode::Plain));
-    assert!(plan.may_run() && plan.warnings.iter().any(|w| w.contains("dump.rdb behind")), "{plan:?}");
+    assert!(
+        plan.may_run() && plan.warnings.iter().any(|w| w.contains("dump.rdb behind")),
+        "{plan:?}"
+    );
 }

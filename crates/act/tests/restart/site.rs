@@ -48,10 +48,7 @@ impl Site {
             kind,
             port: free_port(),
             folder: tempfile::Builder::new().prefix("unfrag-site-").tempdir().unwrap(),
-            password: lines
-                .lines()
-                .find_map(|l| l.strip_prefix("requirepass "))
-                .map(str::to_owned),
+            password: lines.lines().find_map(|l| l.strip_prefix("requirepass ")).map(str::to_owned),
         };
         let folder = site.folder.path().display();
         let debug = if kind.is_7_or_later() { "enable-debug-command local\n" } else { "" };
@@ -74,7 +71,10 @@ impl Site {
     }
 
     pub(crate) fn wish(&self) -> Wish {
-        Wish { supervisor: Some(Supervisor::Command { line: self.start_line() }), ..Wish::default() }
+        Wish {
+            supervisor: Some(Supervisor::Command { line: self.start_line() }),
+            ..Wish::default()
+        }
     }
 
     pub(crate) fn address(&self) -> Address {
@@ -82,7 +82,10 @@ impl Site {
     }
 
     pub(crate) fn options(&self) -> ConnectOptions {
-        ConnectOptions { password: self.password.as_deref().map(Into::into), ..ConnectOptions::default() }
+        ConnectOptions {
+            password: self.password.as_deref().map(Into::into),
+            ..ConnectOptions::default()
+        }
     }
 
     pub(crate) fn journals(&self) -> Journals {
@@ -131,7 +134,13 @@ impl Site {
     }
 
     pub(crate) fn restart(&self, wish: &Wish) -> RestartOutcome {
-        restart(&Target::Server(self.address()), &self.options(), &self.journals(), wish, &mut |_| {})
+        restart(
+            &Target::Server(self.address()),
+            &self.options(),
+            &self.journals(),
+            wish,
+            &mut |_| {},
+        )
     }
 
     pub(crate) fn undo(&self) -> Result<Undone, ActError> {
@@ -174,7 +183,11 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-pub(crate) fn facts(target: &Target, options: &ConnectOptions, wish: &Wish) -> Result<Facts, ActError> {
+pub(crate) fn facts(
+    target: &Target,
+    options: &ConnectOptions,
+    wish: &Wish,
+) -> Result<Facts, ActError> {
     runtime().block_on(look(target, options, wish, |address| async move {
         let mut connection = connect(&address, options).await?;
         let sample = sample(&mut connection, &SampleOptions::default()).await?;

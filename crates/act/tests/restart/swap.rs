@@ -17,7 +17,12 @@ fn swap() -> Wish {
 #[test]
 fn nothing_answered_is_lost_and_clients_hardly_wait() {
     for kind in KINDS.into_iter().filter(|&k| require(k)) {
-        for lines in ["save 3600 1", "appendonly yes\nsave \"\"", "requirepass canary\nmasterauth canary", "requirepass canary"] {
+        for lines in [
+            "save 3600 1",
+            "appendonly yes\nsave \"\"",
+            "requirepass canary\nmasterauth canary",
+            "requirepass canary",
+        ] {
             let site = Site::start(kind, lines);
             site.fill(KEYS);
             site.set("maxmemory", "3gb");
@@ -38,7 +43,10 @@ fn nothing_answered_is_lost_and_clients_hardly_wait() {
             assert!(seen.longest < Duration::from_secs(2), "{} {seen:?}", kind.name());
             let info = site.info();
             assert_ne!(info["run_id"], old);
-            assert_eq!((info["role"].as_str(), info["maxmemory"].as_str()), ("master", "3221225472"));
+            assert_eq!(
+                (info["role"].as_str(), info["maxmemory"].as_str()),
+                ("master", "3221225472")
+            );
             assert_eq!(outcome.verified.config_differs, Vec::<String>::new());
             let users: Vec<String> = redis::cmd("ACL").arg("LIST").query(&mut connection).unwrap();
             assert!(users.iter().any(|u| u.starts_with("user bob on")), "{users:?}");

@@ -58,7 +58,8 @@ fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
         lines.push(format!(
             "  {} only a fresh process helps here{}: unfrag restart --mode swap",
             paint.arrow(),
-            plan.restart_gives_bytes.map_or_else(String::new, |b| format!(", and gives {}", human(b)))
+            plan.restart_gives_bytes
+                .map_or_else(String::new, |b| format!(", and gives {}", human(b)))
         ));
     }
     if plan.steps.iter().any(|s| !s.settings.is_empty()) {
@@ -196,8 +197,10 @@ fn time(seconds: u64) -> String {
 
 /// What undo did.
 pub(crate) fn undone(target: &str, undone: &Undone) -> String {
-    let said: String =
-        undone.restarted.iter().map(|s| format!("{target}: {}\n", printable(s))).collect();
+    let mut said = String::new();
+    for sentence in &undone.restarted {
+        said += &format!("{target}: {}\n", printable(sentence));
+    }
     if !said.is_empty() && undone.restored_config.is_empty() && undone.keys_deleted == 0 {
         return said;
     }

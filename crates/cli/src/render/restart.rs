@@ -23,9 +23,15 @@ pub(crate) fn plan(plan: &RestartPlan, paint: Paint, whole: bool) -> String {
         }
     }
     for (number, step) in plan.steps.iter().enumerate() {
-        let node = if plan.mode == Mode::Rolling { format!("{}: ", step.node) } else { String::new() };
+        let node =
+            if plan.mode == Mode::Rolling { format!("{}: ", step.node) } else { String::new() };
         let text = format!("{node}{}", printable(&step.what));
-        lines.push(format!("{:>4}. {:<10} {}", number + 1, step.name, wrap(&text, paint.width, 17)));
+        lines.push(format!(
+            "{:>4}. {:<10} {}",
+            number + 1,
+            step.name,
+            wrap(&text, paint.width, 17)
+        ));
         if whole {
             let shown = step.commands.iter().filter(|c| !c.is_empty());
             lines.extend(shown.map(|c| paint.dim(&format!("{:17}> {}", "", printable(c)))));
@@ -42,7 +48,9 @@ pub(crate) fn plan(plan: &RestartPlan, paint: Paint, whole: bool) -> String {
         lines.push(format!("  {}", wrap(&format!("note: {}", printable(warning)), paint.width, 2)));
     }
     if plan.may_run() {
-        lines.push(paint.dim("  killed anywhere, one server still has everything; `unfrag undo` finishes the rest"));
+        lines.push(paint.dim(
+            "  killed anywhere, one server still has everything; `unfrag undo` finishes the rest",
+        ));
     }
     lines.join("\n") + "\n"
 }
@@ -51,7 +59,12 @@ fn title(plan: &RestartPlan, paint: Paint) -> String {
     let target = printable(&plan.target);
     let gives = match (plan.rss_bytes, plan.floor_rss_bytes) {
         (Some(rss), Some(floor)) if floor < rss => {
-            format!("gives back about {} (rss {} -> {})", human(rss - floor), human(rss), human(floor))
+            format!(
+                "gives back about {} (rss {} -> {})",
+                human(rss - floor),
+                human(rss),
+                human(floor)
+            )
         }
         (Some(rss), Some(_)) => format!("gives back nothing (rss {})", human(rss)),
         _ => "what it gives back is not known".to_owned(),
@@ -66,15 +79,15 @@ fn against(objection: &Objection) -> String {
 }
 
 /// One line for what happens.
-pub(crate) fn event(event: &RestartEvent) -> Option<String> {
-    Some(match event {
+pub(crate) fn event(event: &RestartEvent) -> String {
+    match event {
         RestartEvent::Begun { journal } => format!("journal: {}", journal.display()),
         RestartEvent::Step { name, node } => format!("  {name:<10} {}", printable(node)),
         RestartEvent::Done(step) => {
             format!("  {:<10} {} ({:.1} ms)", "", printable(&step.note), step.duration_ms)
         }
         RestartEvent::Note(text) => format!("  {}", printable(text)),
-    })
+    }
 }
 
 /// What came of it, the answer first.
@@ -136,7 +149,10 @@ fn headline(o: &RestartOutcome, paint: Paint) -> String {
         return format!("{}  {target}", paint.bold(word));
     }
     let (before, after) = if o.nodes.len() > 1 {
-        (o.nodes.iter().filter_map(|n| n.rss_before).sum(), o.nodes.iter().filter_map(|n| n.rss_after).sum())
+        (
+            o.nodes.iter().filter_map(|n| n.rss_before).sum(),
+            o.nodes.iter().filter_map(|n| n.rss_after).sum(),
+        )
     } else {
         (o.before.rss.unwrap_or(0), o.after.rss.unwrap_or(0))
     };
@@ -173,8 +189,13 @@ fn verified(v: &Verified) -> Vec<String> {
         None => {}
     }
     if v.sampled > 0 {
-        let by = if v.quiet || v.sample_differs == 0 { "" } else { " (clients had written by then)" };
-        all.push(format!("{} of {} sampled values are the same{by}", v.sampled - v.sample_differs.min(v.sampled), v.sampled));
+        let by =
+            if v.quiet || v.sample_differs == 0 { "" } else { " (clients had written by then)" };
+        all.push(format!(
+            "{} of {} sampled values are the same{by}",
+            v.sampled - v.sample_differs.min(v.sampled),
+            v.sampled
+        ));
     }
     if v.keys_before.is_some() {
         all.push(if v.config_differs.is_empty() {

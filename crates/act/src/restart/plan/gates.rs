@@ -1,8 +1,10 @@
 //! What must not be done to which server, and why. Pure. The sources are the servers' own (server.c, rdb.c, aof.c).
 
 use super::{Mode, Objection, Wish};
+use crate::restart::configuration::Difference;
 use crate::restart::facts::Facts;
 use crate::restart::launch::REHEARSED;
+use crate::restart::process::Process;
 use crate::restart::supervisor::Supervisor;
 use unfrag_client::Role;
 use unfrag_client::topology::DeploymentKind;
@@ -142,9 +144,10 @@ fn next_start(facts: &Facts, wish: &Wish) -> Vec<Reason> {
     }
     reasons.extend(what_is_loaded(facts));
     let differences = facts.configuration.differences(&next.configuration, &REHEARSED);
-    if !differences.is_empty() && !(wish.rewrite_config && next.boot.file.is_some()) {
+    let is_kept = wish.rewrite_config && next.boot.file.is_some();
+    if !differences.is_empty() && !is_kept {
         const SHOWN: usize = 6;
-        let all: Vec<String> = differences.iter().take(SHOWN).map(|d| d.shown()).collect();
+        let all: Vec<String> = differences.iter().take(SHOWN).map(Difference::shown).collect();
         let more = differences.len().saturating_sub(SHOWN);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let how = match next.boot.file {
@@ -257,7 +260,9 @@ fn swap(facts: &Facts) -> Vec<Reason> {
 fn second_process(facts: &Facts) -> Vec<Reason> {
     let process = match &facts.process {
         Ok(process) => process,
-        Err(why) => return vec![hard(format!("a second process cannot be started beside it: {why}"))],
+        Err(why) => {
+            return vec![hard(format!("a second process cannot be started beside it: {why}"))];
+        }
     };
     let mut reasons = vec![];
     if !process.shares_namespaces {
@@ -358,7 +363,8 @@ fn comes_back_as_replica(kind: DeploymentKind, node: &Facts) -> Option<Reason> {
         return None;
     }
     let configuration = &node.configuration;
-    if !configuration.text("requirepass").is_empty() && configuration.text("masterauth").is_empty() {
+    if !configuration.text("requirepass").is_empty() && configuration.text("masterauth").is_empty()
+    {
         return Some(hard("masterauth is not set: it could not follow another primary"));
     }
     let has_file = node.info.text("config_file").is_some_and(|f| !f.is_empty());
@@ -423,7 +429,8 @@ pub(super) fn unproven(primary: &Facts, replica: &Facts) -> Option<String> {
     }
     if replica.configuration.text("replica-ignore-maxmemory") == "no" {
         return Some(
-            "replica-ignore-maxmemory is no: it evicts by itself and may lack keys its primary has".to_owned(),
+            "replica-ignore-maxmemory is no: it evicts by itself and may lack keys its primary has"
+                .to_owned(),
         );
     }
     None
@@ -455,9 +462,12 @@ pub(super) fn warnings(mode: Mode, facts: &Facts) -> Vec<String> {
     if let Ok(next) = &facts.next
         && next.engine.version > facts.engine.version
     {
-        all.push(format!("the next start will be {}, newer than this {}", next.engine, facts.engine));
+        all.push(format!(
+            "the next start will be {}, newer than this {}",
+            next.engine, facts.engine
+        ));
     }
-    if mode != Mode::Swap && process.is_some_and(|p| p.is_binary_replaced()) {
+    if mode != Mode::Swap && process.is_some_and(Process::is_binary_replaced) {
         all.push("its binary was replaced since it started".to_owned());
     }
     let scripts = facts.info.count("number_of_cached_scripts").unwrap_or(0);
@@ -468,7 +478,9 @@ pub(super) fn warnings(mode: Mode, facts: &Facts) -> Vec<String> {
     }
     let subscribers = facts.info.count("pubsub_clients").unwrap_or(0);
     if subscribers > 0 {
-        all.push(format!("{subscribers} subscribers are cut off and miss what is published meanwhile"));
+        all.push(format!(
+            "{subscribers} subscribers are cut off and miss what is published meanwhile"
+        ));
     }
     if facts.deployment.kind == DeploymentKind::Replicated && mode == Mode::Rolling {
         all.push(format!(

@@ -50,7 +50,12 @@ fn plain(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
             &["CLIENT PAUSE MILLISECONDS WRITE"],
         ));
     }
-    all.push(step("record", &node, "keys by database, and a sample of their values", &["INFO", digest]));
+    all.push(step(
+        "record",
+        &node,
+        "keys by database, and a sample of their values",
+        &["INFO", digest],
+    ));
     all.push(step(
         "stop",
         &node,

@@ -79,8 +79,11 @@ async fn in_order(work: &mut Work<'_>, node: &Address) -> Result<(), ActError> {
             return Ok(());
         }
         if Instant::now() > deadline || work.stop.is_set() {
-            let who = failing.and_then(|l| l.split(' ').nth(1)).unwrap_or("slots that nobody serves");
-            return Err(ActError::Unsafe(format!("{node} does not see the Cluster in order: {who}")));
+            let who =
+                failing.and_then(|l| l.split(' ').nth(1)).unwrap_or("slots that nobody serves");
+            return Err(ActError::Unsafe(format!(
+                "{node} does not see the Cluster in order: {who}"
+            )));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

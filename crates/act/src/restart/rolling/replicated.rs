@@ -66,7 +66,9 @@ pub(super) async fn failover(link: &mut Link, to: &Address) -> Result<(), ActErr
             return if info.is_replica() {
                 Ok(())
             } else {
-                Err(ActError::Unsafe(format!("the servers gave the hand-over to {to} up: nothing was changed")))
+                Err(ActError::Unsafe(format!(
+                    "the servers gave the hand-over to {to} up: nothing was changed"
+                )))
             };
         }
         if Instant::now() > deadline {
@@ -77,7 +79,11 @@ pub(super) async fn failover(link: &mut Link, to: &Address) -> Result<(), ActErr
 }
 
 /// FAILOVER leaves the other replicas with the old primary: they are told, and waited for.
-async fn point_to(work: &mut Work<'_>, nodes: Vec<&Facts>, primary: &Address) -> Result<(), ActError> {
+async fn point_to(
+    work: &mut Work<'_>,
+    nodes: Vec<&Facts>,
+    primary: &Address,
+) -> Result<(), ActError> {
     let Address::Tcp(host, port) = primary else { return Ok(()) };
     for node in nodes {
         let mut link = Link::open(&node.address, work.options).await?;
@@ -105,7 +111,8 @@ impl Work<'_> {
 }
 
 pub(super) fn steps(shard: &Shard<'_>) -> Vec<PlannedStep> {
-    let what = "its replica with the highest offset becomes the primary; the others follow that one";
+    let what =
+        "its replica with the highest offset becomes the primary; the others follow that one";
     let words = &["FAILOVER TO HOST PORT TIMEOUT 10000", "REPLICAOF HOST PORT", "CONFIG REWRITE"];
     vec![step("hand-over", &shard.primary.target(), what, words)]
 }

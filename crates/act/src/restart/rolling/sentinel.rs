@@ -97,7 +97,9 @@ async fn is_ready(
             Ok(_) if good >= replicas => return Ok(()),
             _ if Instant::now() < deadline && !work.stop.is_set() => {}
             Ok(_) => {
-                return Err(ActError::Unsafe(format!("the Sentinel sees {good} of {replicas} replicas in order")));
+                return Err(ActError::Unsafe(format!(
+                    "the Sentinel sees {good} of {replicas} replicas in order"
+                )));
             }
             Err(error) => return Err(error.into()),
         }
@@ -105,7 +107,10 @@ async fn is_ready(
     }
 }
 
-async fn seen_replicas(sentinel: &mut Connection, name: &str) -> Result<Vec<(String, String)>, ActError> {
+async fn seen_replicas(
+    sentinel: &mut Connection,
+    name: &str,
+) -> Result<Vec<(String, String)>, ActError> {
     let value = sentinel.call(&["SENTINEL", "REPLICAS", name]).await?;
     let rows = resp::elements(&value).unwrap_or_default();
     Ok(rows
@@ -151,12 +156,18 @@ async fn promote(
     for replica in replicas.iter_mut() {
         while let Some(why) = lagging(&replica.info().await?, sent) {
             if begun.elapsed() > PAUSE / 4 {
-                return Err(ActError::Unsafe(format!("{}: {why} while writes waited", replica.address)));
+                return Err(ActError::Unsafe(format!(
+                    "{}: {why} while writes waited",
+                    replica.address
+                )));
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
-    work.done(format!("writes wait, {limit} ms at most; {} replicas have everything", replicas.len()));
+    work.done(format!(
+        "writes wait, {limit} ms at most; {} replicas have everything",
+        replicas.len()
+    ));
     work.begin_swiftly("hand-over", &node)?;
     let to = replicas.iter().map(|r| r.address.to_string()).collect();
     work.record_swiftly(RestartRecord::HandingOver { from: node, to, back: false })?;
@@ -166,7 +177,9 @@ async fn promote(
             return Ok(heir);
         }
         if begun.elapsed() > PAUSE * 3 / 4 {
-            return Err(ActError::Unsafe("the Sentinels promoted nobody in time: the primary stays".to_owned()));
+            return Err(ActError::Unsafe(
+                "the Sentinels promoted nobody in time: the primary stays".to_owned(),
+            ));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -266,7 +279,12 @@ pub(super) fn steps(shard: &Shard<'_>, _wish: &Wish) -> Vec<PlannedStep> {
             "hand-over",
             &node,
             "the Sentinels promote a replica; this one follows it at once, its clients are sent to ask again",
-            &["SENTINEL FAILOVER NAME", "REPLICAOF HOST PORT", "CLIENT KILL TYPE normal", "CONFIG REWRITE"],
+            &[
+                "SENTINEL FAILOVER NAME",
+                "REPLICAOF HOST PORT",
+                "CLIENT KILL TYPE normal",
+                "CONFIG REWRITE",
+            ],
         ),
     ]
 }

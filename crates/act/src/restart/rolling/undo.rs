@@ -74,7 +74,11 @@ async fn ended(link: &mut Link) -> Result<(), ActError> {
 }
 
 /// Clients know the old primary by its address.
-async fn hand_back(old: &mut Link, heir: &mut Link, options: &ConnectOptions) -> Result<(), ActError> {
+async fn hand_back(
+    old: &mut Link,
+    heir: &mut Link,
+    options: &ConnectOptions,
+) -> Result<(), ActError> {
     let deadline = Instant::now() + SYNCS;
     loop {
         let sent = heir.info().await?.count("master_repl_offset").unwrap_or(0);
@@ -92,7 +96,8 @@ async fn hand_back(old: &mut Link, heir: &mut Link, options: &ConnectOptions) ->
     for follower in followers {
         let at = address(&follower.address)?;
         if at != old.address
-            && let (Ok(mut link), Address::Tcp(host, port)) = (Link::open(&at, options).await, &old.address)
+            && let (Ok(mut link), Address::Tcp(host, port)) =
+                (Link::open(&at, options).await, &old.address)
         {
             link.connection.call(&["REPLICAOF", host, &port.to_string()]).await?;
             keep_role(&mut link).await?;

@@ -18,7 +18,9 @@ pub(super) fn account(line: &str, address: &Address, process: Option<&Process>) 
 /// The line for one server.
 pub(crate) fn filled(line: &str, address: &Address) -> String {
     match address {
-        Address::Tcp(host, port) => line.replace("{host}", host).replace("{port}", &port.to_string()),
+        Address::Tcp(host, port) => {
+            line.replace("{host}", host).replace("{port}", &port.to_string())
+        }
         Address::Unix(_) => line.to_owned(),
     }
 }
@@ -31,7 +33,8 @@ pub(super) fn start(
 ) -> Result<Child, ActError> {
     use std::os::unix::process::CommandExt;
     let line = filled(line, address);
-    let fail = |e: std::io::Error| ActError::Unsafe(format!("the start command `{line}` failed: {e}"));
+    let fail =
+        |e: std::io::Error| ActError::Unsafe(format!("the start command `{line}` failed: {e}"));
     let sink = || match output {
         Some(path) => OpenOptions::new().create(true).append(true).open(path).map(Stdio::from),
         None => Ok(Stdio::null()),

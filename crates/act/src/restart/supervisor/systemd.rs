@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 /// `0::/system.slice/redis-server.service`; a session's scope or a user's own manager is no unit of the server's.
 pub(super) fn detect(process: &Process) -> Option<Supervisor> {
     let groups = process.cgroup.lines().filter_map(|line| line.rsplit_once(':'));
-    let unit = groups.filter_map(|(_, path)| path.rsplit('/').find(|p| p.ends_with(".service"))).next()?;
+    let mut groups = groups;
+    let unit = groups.find_map(|(_, path)| path.rsplit('/').find(|p| p.ends_with(".service")))?;
     let is_session = unit.starts_with("user@") || unit.starts_with("session");
     let is_other = ["docker", "containerd", "ssh", "sshd", "cron", "supervisor"]
         .iter()
@@ -32,10 +33,9 @@ fn read(text: &str, unit: &str, process: Option<&Process>) -> Account {
     let said: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
     let get = |name: &str| said.get(name).copied().unwrap_or_default();
     let trouble = match (get("LoadState"), get("MainPID"), process) {
-        ("loaded", pid, Some(process)) if pid != process.id.pid.to_string() => Some(format!(
-            "{unit} runs process {pid}, and the server is process {}",
-            process.id.pid
-        )),
+        ("loaded", pid, Some(process)) if pid != process.id.pid.to_string() => {
+            Some(format!("{unit} runs process {pid}, and the server is process {}", process.id.pid))
+        }
         ("loaded", ..) => None,
         (state, ..) => Some(format!("systemd has no unit {unit} to start ({state})")),
     };

@@ -40,7 +40,9 @@ pub(super) async fn same(
     work.verified.keys_before = Some(count);
     work.verified.databases_equal = Some(keys == theirs);
     if keys != theirs {
-        return Err(ActError::Unsafe(format!("the copies differ: {keys:?} keys by database and {theirs:?}")));
+        return Err(ActError::Unsafe(format!(
+            "the copies differ: {keys:?} keys by database and {theirs:?}"
+        )));
     }
     let (ours, theirs) = tokio::try_join!(
         verify::prints(&mut pair.first.connection, names),
@@ -65,5 +67,7 @@ pub(super) async fn same(
 }
 
 fn too_slow(what: &str) -> ActError {
-    ActError::Unsafe(format!("{what} while writes waited: nothing was changed (a larger --pause-max gives it more time)"))
+    ActError::Unsafe(format!(
+        "{what} while writes waited: nothing was changed (a larger --pause-max gives it more time)"
+    ))
 }

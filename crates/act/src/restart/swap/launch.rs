@@ -9,6 +9,7 @@ use super::pair::Pair;
 use super::spare_path;
 use crate::ActError;
 use crate::link::Link;
+use crate::restart::acl;
 use crate::restart::boot::Boot;
 use crate::restart::configuration::{Configuration, line};
 use crate::restart::execute::Work;
@@ -17,7 +18,6 @@ use crate::restart::launch::{REHEARSED, Rehearsal, random_word, reach, rehearse,
 use crate::restart::preflight::{modules, of_running};
 use crate::restart::process::{Process, ProcessId};
 use crate::restart::record::{RestartRecord, SecondRecord};
-use crate::restart::acl;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use unfrag_client::{Address, Connection};
@@ -60,7 +60,9 @@ pub(super) async fn launch(work: &mut Work<'_>) -> Result<Pair, ActError> {
     work.record(RestartRecord::Second(Box::new(record.clone())))?;
     let asides = put_aside(work, &record)?;
     let started = start(work, &boot, &text, process, &mut record, &password).await;
-    asides.iter().for_each(|(from, to)| put_back(from, to));
+    for (from, to) in &asides {
+        put_back(from, to);
+    }
     let connection = started?;
     let mut pair = Pair {
         first: Link::open(&facts.address, work.options).await?,
@@ -79,7 +81,11 @@ pub(super) async fn launch(work: &mut Work<'_>) -> Result<Pair, ActError> {
     }
 }
 
-fn link_of(connection: Connection, record: &SecondRecord, work: &Work<'_>) -> Result<Link, ActError> {
+fn link_of(
+    connection: Connection,
+    record: &SecondRecord,
+    work: &Work<'_>,
+) -> Result<Link, ActError> {
     let port = super::port(record, 1).ok_or_else(|| ActError::Unsafe("no port".to_owned()))?;
     let address = Address::tcp(&record.host, port);
     Ok(Link { connection, address, options: work.options.clone(), run_id: String::new() })
@@ -149,12 +155,15 @@ fn text(
     work: &Work<'_>,
 ) -> String {
     let ours = &facts.configuration;
-    let mut text: String = rehearsal.boot.lines.iter().map(|l| format!("{l}\n")).collect();
+    let mut text = rehearsal.boot.lines.join("\n") + "\n";
     for difference in ours.differences(&rehearsal.configuration, &REHEARSED) {
         text.push_str(&line(&difference.name, &difference.ours));
     }
     for name in REHEARSED.iter().filter(|name| ours.has(name)) {
-        if !matches!(*name, "replicaof" | "slaveof" | "port" | "tls-port" | "unixsocket" | "requirepass") {
+        if !matches!(
+            *name,
+            "replicaof" | "slaveof" | "port" | "tls-port" | "unixsocket" | "requirepass"
+        ) {
             text.push_str(&line(name, ours.text(name)));
         }
     }
@@ -183,7 +192,9 @@ fn text(
             text.push_str(&line("masteruser", user));
         }
     }
-    OWN.iter().for_each(|(name, value)| text.push_str(&line(name, value)));
+    for (name, value) in OWN {
+        text.push_str(&line(name, value));
+    }
     // A replica from its first moment, of nobody yet: there is never a second server that takes writes.
     let nobody = super::port(record, 2).unwrap_or(0);
     text.push_str(&format!("replicaof {} {nobody}\n", record.host));
@@ -209,7 +220,10 @@ fn settle(facts: &Facts) -> Vec<(String, String)> {
 }
 
 /// Puts the file that a start of the second process would read out of its way.
-fn put_aside(work: &mut Work<'_>, record: &SecondRecord) -> Result<Vec<(PathBuf, PathBuf)>, ActError> {
+fn put_aside(
+    work: &mut Work<'_>,
+    record: &SecondRecord,
+) -> Result<Vec<(PathBuf, PathBuf)>, ActError> {
     let facts = work.facts;
     let from = match &record.made_append_only {
         Some(folder) => folder.clone(),
@@ -291,7 +305,9 @@ async fn emptied(
     }
     let keys = info.keys().unwrap_or(0);
     if keys > 0 {
-        return Err(ActError::Unsafe(format!("the second process came up with {keys} keys of its own")));
+        return Err(ActError::Unsafe(format!(
+            "the second process came up with {keys} keys of its own"
+        )));
     }
     Ok(())
 }

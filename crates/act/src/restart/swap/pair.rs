@@ -12,6 +12,9 @@ use unfrag_model::Info;
 /// The servers give the exchange up by themselves after this.
 const EXCHANGE_MS: u64 = 1000;
 
+/// A process that was told to end, or killed, is gone by then.
+const ENDS: Duration = Duration::from_secs(20);
+
 /// Two processes of one server.
 #[derive(Debug)]
 pub(crate) struct Pair {
@@ -113,7 +116,9 @@ impl Pair {
         if self.is_handed_over().await? {
             Ok(())
         } else {
-            Err(ActError::Unsafe("the servers gave the exchange of roles up: nothing was changed".to_owned()))
+            Err(ActError::Unsafe(
+                "the servers gave the exchange of roles up: nothing was changed".to_owned(),
+            ))
         }
     }
 
@@ -180,11 +185,12 @@ impl Pair {
             said.push_str("; the append-only file is the second one's");
         }
         if state(&mut self.second).await?.is_replica() {
-            return Err(ActError::Unsafe("the second process is no primary: the first one stays".to_owned()));
+            return Err(ActError::Unsafe(
+                "the second process is no primary: the first one stays".to_owned(),
+            ));
         }
         // It is a replica and holds nothing that the second one does not hold.
         let _ = self.first.connection.call(&["SHUTDOWN", "NOSAVE"]).await;
-        const ENDS: Duration = Duration::from_secs(20);
         if !self.record.first.gone(ENDS).await {
             self.record.first.kill();
             self.record.first.gone(ENDS).await;
@@ -205,10 +211,14 @@ impl Pair {
                 if info.text("aof_last_bgrewrite_status") == Some("ok") {
                     return Ok(());
                 }
-                return Err(ActError::Unsafe("the second process cannot write its append-only file".to_owned()));
+                return Err(ActError::Unsafe(
+                    "the second process cannot write its append-only file".to_owned(),
+                ));
             }
             if Instant::now() > deadline {
-                return Err(ActError::Unsafe("the append-only file is not written in time".to_owned()));
+                return Err(ActError::Unsafe(
+                    "the append-only file is not written in time".to_owned(),
+                ));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -238,7 +248,7 @@ pub(crate) fn own_files(record: &SecondRecord) {
 pub(crate) async fn revert_files(record: &SecondRecord) {
     if let Some(second) = &record.second {
         second.kill();
-        second.gone(Duration::from_secs(20)).await;
+        second.gone(ENDS).await;
     }
     if let Some((_, spare)) = &record.socket {
         let _ = std::fs::remove_file(spare);
@@ -252,7 +262,11 @@ pub(crate) async fn revert_files(record: &SecondRecord) {
 }
 
 /// Port 0 of a triple is the clients', 1 the second one's own, 2 the first one's afterwards.
-pub(crate) async fn set_ports(link: &mut Link, record: &SecondRecord, which: usize) -> Result<(), ActError> {
+pub(crate) async fn set_ports(
+    link: &mut Link,
+    record: &SecondRecord,
+    which: usize,
+) -> Result<(), ActError> {
     let mut set = redis::cmd("CONFIG");
     set.arg("SET");
     for (name, ports) in &record.ports {
