@@ -1,5 +1,5 @@
 # The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
-.PHONY: demo test lint docs cases bench bench-restart servers test-kills
+.PHONY: demo test lint docs cases bench bench-restart bench-reclaim servers test-kills bench-watch replay
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -38,6 +38,22 @@ bench: servers
 bench-restart: servers
 	$(CARGO) build --release --quiet --bin unfrag
 	$(PYTHON) scripts/bench_restart.py target/release/unfrag redis-7.0.15,redis-8.2.3,valkey-8.1.8,valkey-9.1.2 $(or $(KEYS),200000)
+
+# Bytes given back as a share of what a restart gives, beside three other ways. Takes an hour;
+# `make bench-reclaim RECLAIM="redis-8.2.3 strings 400 unfrag"` is one row: servers, workloads, MiB filled, methods.
+bench-reclaim: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(CARGO) run --release --quiet --package unfrag --example bench_reclaim -- target/release/unfrag $(RECLAIM)
+
+# A thousand targets: processor, memory, scrape, a day of history; beside prometheus-redis-exporter where it is installed.
+bench-watch: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(CARGO) build --release --quiet --package unfrag-watch --examples
+	$(PYTHON) scripts/bench_watch.py target/release/unfrag target/release/examples target/servers
+
+# Recorded histories and real incidents through the alerts, beside `ratio > 1.5 for 10m`.
+replay:
+	$(CARGO) run --quiet --package unfrag-watch --example replay -- $(CASES)
 
 servers:
 	@$(PYTHON) scripts/servers.py

@@ -44,6 +44,10 @@ pub(crate) enum Command {
     Undo(Box<UndoArgs>),
     /// Verify a snapshot; size it for any server version.
     Rdb(crate::rdb_args::RdbArgs),
+    /// Watch servers: history, metrics, alerts, a web page, remedies in the hours you allow.
+    Watch(Box<crate::watch_args::WatchArgs>),
+    /// The live view of servers in a terminal.
+    Top(Box<crate::watch_args::TopArgs>),
     /// Start a disposable, really fragmented server to try this on; Ctrl-C stops it.
     Lab(LabArgs),
     /// Print a rule's page: what it detects, why it matters, what to do.
@@ -275,7 +279,7 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AclArgs {
-    /// The command: check, fix, undo.
+    /// The command: check, fix, undo, rdb.
     #[arg(default_value = "check")]
     pub(crate) command: String,
     /// The user's name in the line printed.

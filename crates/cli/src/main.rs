@@ -6,10 +6,12 @@ mod args;
 mod commands;
 mod connect_args;
 mod exit;
+mod fetch_args;
 mod printer;
 mod rdb_args;
 mod render;
 mod restart_args;
+mod watch_args;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -37,6 +39,8 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
         Command::Fix(args) => commands::fix::run(&args, printer),
         Command::Restart(args) => commands::restart::run(&args, printer),
         Command::Undo(args) => commands::undo::run(&args, printer),
+        Command::Watch(args) => commands::watch::run(&args, printer),
+        Command::Top(args) => commands::top::run(&args, printer),
         Command::Lab(args) => commands::lab::run(&args, printer),
         Command::Rdb(args) => commands::rdb::run(&args, printer),
         Command::Explain(args) => commands::explain::run(&args, printer),

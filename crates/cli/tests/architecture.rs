@@ -25,8 +25,9 @@ fn dependencies_point_one_way() {
         ("diagnose", &["model"]),
         ("client", &["model"]),
         ("act", &["model", "rdb", "client", "diagnose"]),
+        ("watch", &["model", "client", "diagnose", "act"]),
         ("testbed", &[]),
-        ("cli", &["model", "rdb", "diagnose", "client", "act", "testbed"]),
+        ("cli", &["model", "rdb", "diagnose", "client", "act", "testbed", "watch"]),
     ]
     .into();
     for folder in

@@ -14,7 +14,8 @@ type Line = (String, Vec<&'static str>);
 type Page = (&'static str, fn() -> Vec<Line>);
 
 /// A new command's rights are one more entry here.
-const PAGES: &[Page] = &[("check", check), ("fix", fix), ("restart", restart), ("undo", undo)];
+const PAGES: &[Page] =
+    &[("check", check), ("fix", fix), ("restart", restart), ("undo", undo), ("rdb", rdb)];
 
 pub(crate) fn run(args: &AclArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let Some((_, lines)) = PAGES.iter().find(|(name, _)| *name == args.command) else {
@@ -38,6 +39,12 @@ pub(crate) fn run(args: &AclArgs, printer: &Printer) -> anyhow::Result<Exit> {
 
 fn check() -> Vec<Line> {
     [Reading::Server, Reading::ClusterNode, Reading::Sentinel]
+        .map(|reading| (reading.to_string(), reading.rules()))
+        .to_vec()
+}
+
+fn rdb() -> Vec<Line> {
+    [Reading::Snapshot, Reading::Sentinel]
         .map(|reading| (reading.to_string(), reading.rules()))
         .to_vec()
 }
