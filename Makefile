@@ -1,5 +1,6 @@
 # The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
-.PHONY: demo test lint docs cases bench bench-reclaim bench-rdb size-truth rdb-agreement fuzz-rdb servers test-kills bench-watch replay
+.PHONY: demo test lint docs cases servers bench bench-reclaim bench-rdb bench-restart bench-watch \
+	size-truth rdb-agreement fuzz-rdb test-kills replay
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -33,6 +34,11 @@ test-kills: servers
 bench: servers
 	$(CARGO) build --release --quiet --bin unfrag
 	$(PYTHON) scripts/bench_check.py target/release/unfrag
+
+# A restart in each mode beside the recipe people follow: longest gap, lost writes, RSS. KEYS=5000000 for a large one.
+bench-restart: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(PYTHON) scripts/bench_restart.py target/release/unfrag redis-7.0.15,redis-8.2.3,valkey-8.1.8,valkey-9.1.2 $(or $(KEYS),200000)
 
 # Bytes given back as a share of what a restart gives, beside three other ways. Takes an hour;
 # `make bench-reclaim RECLAIM="redis-8.2.3 strings 400 unfrag"` is one row: servers, workloads, MiB filled, methods.

@@ -18,9 +18,9 @@ pub(crate) async fn carry(from: &mut Connection, to: &mut Connection) -> Result<
         }
         let mut command = redis::cmd("ACL");
         command.arg("SETUSER").arg(name).arg("reset");
-        rules.iter().for_each(|rule| {
+        for rule in rules {
             command.arg(rule);
-        });
+        }
         to.send(&command, "ACL SETUSER").await?;
     }
     Ok(names.len())
@@ -31,7 +31,11 @@ pub(crate) async fn are_equal(
     one: &mut Connection,
     other: &mut Connection,
 ) -> Result<bool, ActError> {
+    // Servers print the rules of commands in the order of a hash table; each was given in the first one's order.
     let sorted = |mut all: Vec<(String, Vec<String>)>| {
+        for (_, rules) in &mut all {
+            rules.sort();
+        }
         all.sort();
         all
     };

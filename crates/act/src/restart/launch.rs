@@ -191,5 +191,5 @@ pub(crate) fn random_word() -> Result<String, ActError> {
     std::fs::File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
         .map_err(|e| ActError::Unsafe(format!("cannot draw a random password: {e}")))?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+    Ok(bytes.map(|byte| format!("{byte:02x}")).concat())
 }

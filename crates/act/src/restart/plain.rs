@@ -5,7 +5,7 @@
 
 use crate::ActError;
 use crate::link::Link;
-use crate::restart::configuration::Configuration;
+use crate::restart::configuration::{Configuration, Difference};
 use crate::restart::execute::{Work, configuration_of, milliseconds, up_again};
 use crate::restart::facts::Facts;
 use crate::restart::outcome::NodeOutcome;
@@ -198,20 +198,19 @@ fn saves(facts: &Facts, is_primary: bool) -> bool {
 async fn gone(facts: &Facts, link: &mut Link) -> Result<(), ActError> {
     /// Unmapping a large process takes the kernel about a second in 100 GB.
     const ENDS: Duration = Duration::from_secs(120);
-    let ended = match &facts.process {
-        Ok(process) => process.id.gone(ENDS).await,
-        Err(_) => {
-            let deadline = Instant::now() + ENDS;
-            loop {
-                let answers = Link::open(&facts.address, &link.options).await;
-                if answers.map_or(true, |l| l.run_id != facts.run_id) {
-                    break true;
-                }
-                if Instant::now() > deadline {
-                    break false;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+    let ended = if let Ok(process) = &facts.process {
+        process.id.gone(ENDS).await
+    } else {
+        let deadline = Instant::now() + ENDS;
+        loop {
+            let answers = Link::open(&facts.address, &link.options).await;
+            if answers.map_or(true, |l| l.run_id != facts.run_id) {
+                break true;
             }
+            if Instant::now() > deadline {
+                break false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     if ended {
@@ -294,7 +293,7 @@ async fn verify_all(
     compare_values(work, recorded).await?;
     let after = configuration_of(&mut work.link).await;
     work.verified.config_differs =
-        before.differences(&after, &[]).iter().map(|d| d.shown()).collect();
+        before.differences(&after, &[]).iter().map(Difference::shown).collect();
     match reading.await.ok().flatten() {
         Some(Ok(keys)) => work.verified.file_keys = Some(keys),
         // The server replaces the file at its next save; that it loaded it is proof of its own.

@@ -112,17 +112,15 @@ where
 }
 
 fn process_of(sample: &Sample) -> Result<Process, String> {
-    match sample.host.as_ref().and_then(|h| h.pid) {
-        Some(pid) => Process::read(pid).ok_or_else(|| {
+    if let Some(pid) = sample.host.as_ref().and_then(|h| h.pid) {
+        return Process::read(pid).ok_or_else(|| {
             format!(
                 "process {pid} of this machine may not be looked at: run as its user or as root"
             )
-        }),
-        None => {
-            let why = sample.unread.iter().find(|u| u.what == "host").map(|u| u.why.clone());
-            Err(why.unwrap_or_else(|| "its process is not seen from here".to_owned()))
-        }
+        });
     }
+    let why = sample.unread.iter().find(|u| u.what == "host").map(|u| u.why.clone());
+    Err(why.unwrap_or_else(|| "its process is not seen from here".to_owned()))
 }
 
 /// What the machine, or the tightest control group, still has.

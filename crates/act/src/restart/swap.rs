@@ -13,6 +13,7 @@ pub(super) mod pair;
 
 use crate::ActError;
 use crate::link::Link;
+use crate::restart::configuration::Difference;
 use crate::restart::execute::{Work, configuration_of};
 use crate::restart::outcome::NodeOutcome;
 use crate::restart::plain::unpause;
@@ -155,7 +156,7 @@ async fn after(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let configuration = configuration_of(&mut pair.second).await;
     let differs =
         work.facts.configuration.differences(&configuration, &["appendonly", "unixsocket"]);
-    work.verified.config_differs = differs.iter().map(|d| d.shown()).collect();
+    work.verified.config_differs = differs.iter().map(Difference::shown).collect();
     let rss = info.count("used_memory_rss");
     work.done(format!("it answers at {node}; rss {}", human(rss.unwrap_or(0))));
     work.begin_surely("retire", &node)?;

@@ -31,15 +31,15 @@ impl Load {
     pub(crate) const CLIENTS: usize = 20;
 
     pub(crate) fn start(port: u16, password: Option<&str>) -> Self {
-        Self::start_where(Arc::new(Mutex::new(Box::new(move |_| Some(port)))), password)
+        Self::start_where(&Arc::new(Mutex::new(Box::new(move |_| Some(port)))), password)
     }
 
-    pub(crate) fn start_where(primary: Where, password: Option<&str>) -> Self {
+    pub(crate) fn start_where(primary: &Where, password: Option<&str>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
         let threads = (0..Self::CLIENTS).map(|n| {
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
-            let (primary, password) = (Arc::clone(&primary), password.map(str::to_owned));
+            let (primary, password) = (Arc::clone(primary), password.map(str::to_owned));
             std::thread::spawn(move || client(n, &primary, password.as_deref(), &stop, &answered))
         });
         let threads = threads.collect();
@@ -95,22 +95,19 @@ fn client(
             }
             continue;
         };
-        match redis::cmd("INCR").arg(key(number)).query::<u64>(link) {
-            Ok(count) => {
-                seen.longest = seen.longest.max(last.elapsed());
-                last = Instant::now();
-                seen.acknowledged += 1;
-                answered.fetch_add(1, Ordering::Relaxed);
-                seen.lost += (counted + 1).saturating_sub(count);
-                counted = count;
-                std::thread::sleep(Duration::from_millis(2));
-            }
+        let Ok(count) = redis::cmd("INCR").arg(key(number)).query::<u64>(link) else {
             // Closed, READONLY, MOVED, LOADING: a client asks again where the primary is.
-            Err(_) => {
-                connection = None;
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
+            connection = None;
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        seen.longest = seen.longest.max(last.elapsed());
+        last = Instant::now();
+        seen.acknowledged += 1;
+        answered.fetch_add(1, Ordering::Relaxed);
+        seen.lost += (counted + 1).saturating_sub(count);
+        counted = count;
+        std::thread::sleep(Duration::from_millis(2));
     }
     seen
 }

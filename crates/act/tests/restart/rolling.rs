@@ -67,7 +67,7 @@ impl Fleet {
         }
         for &port in fleet.ports.iter().skip(1) {
             wait_until("the link", 30, || {
-                Ok(info(&mut fleet.at(port))?.get("master_link_status").is_some_and(|s| s == "up"))
+                Ok(info(&mut server_at(port))?.get("master_link_status").is_some_and(|s| s == "up"))
             })
             .unwrap();
         }
@@ -109,18 +109,18 @@ impl Fleet {
             ((n * 16384 / 3)..((n + 1) * 16384 / 3)).for_each(|slot| {
                 cmd.arg(slot);
             });
-            cmd.exec(&mut fleet.at(port)).unwrap();
+            cmd.exec(&mut server_at(port)).unwrap();
         }
         for &port in &fleet.ports[1..] {
             redis::cmd("CLUSTER")
                 .arg("MEET")
                 .arg("127.0.0.1")
                 .arg(port)
-                .exec(&mut fleet.at(fleet.ports[0]))
+                .exec(&mut server_at(fleet.ports[0]))
                 .unwrap();
         }
         let nodes = |port: u16| -> String {
-            redis::cmd("CLUSTER").arg("NODES").query(&mut fleet.at(port)).unwrap()
+            redis::cmd("CLUSTER").arg("NODES").query(&mut server_at(port)).unwrap()
         };
         for &port in &fleet.ports {
             wait_until("the meeting", 40, || {
@@ -130,17 +130,17 @@ impl Fleet {
         }
         for n in 0..3 {
             let id: String =
-                redis::cmd("CLUSTER").arg("MYID").query(&mut fleet.at(fleet.ports[n])).unwrap();
+                redis::cmd("CLUSTER").arg("MYID").query(&mut server_at(fleet.ports[n])).unwrap();
             redis::cmd("CLUSTER")
                 .arg("REPLICATE")
                 .arg(id)
-                .exec(&mut fleet.at(fleet.ports[n + 3]))
+                .exec(&mut server_at(fleet.ports[n + 3]))
                 .unwrap();
         }
         for &port in &fleet.ports {
             wait_until("agreement", 40, || {
                 let state: String =
-                    redis::cmd("CLUSTER").arg("INFO").query(&mut fleet.at(port)).unwrap();
+                    redis::cmd("CLUSTER").arg("INFO").query(&mut server_at(port)).unwrap();
                 Ok(state.contains("cluster_state:ok")
                     && nodes(port).lines().filter(|l| l.contains("slave ")).count() == 3)
             })
@@ -148,15 +148,11 @@ impl Fleet {
         }
         for &port in &fleet.ports[3..] {
             wait_until("the link", 30, || {
-                Ok(info(&mut fleet.at(port))?.get("master_link_status").is_some_and(|s| s == "up"))
+                Ok(info(&mut server_at(port))?.get("master_link_status").is_some_and(|s| s == "up"))
             })
             .unwrap();
         }
         fleet
-    }
-
-    pub(crate) fn at(&self, port: u16) -> redis::Connection {
-        try_connection(port, None).unwrap()
     }
 
     pub(crate) fn wish(&self) -> Wish {
@@ -215,7 +211,7 @@ impl Fleet {
 
     fn read(&self, key: &str) -> u64 {
         let port = (self.finder().lock().unwrap())(key).unwrap();
-        self.at(port).get(key).unwrap()
+        server_at(port).get(key).unwrap()
     }
 
     fn primaries(&self) -> usize {
@@ -235,18 +231,22 @@ impl Fleet {
         (0..KEYS).for_each(|n| {
             pipe.set(format!("key:{n}"), format!("{n:0100}"));
         });
-        pipe.exec(&mut self.at(port)).unwrap();
+        pipe.exec(&mut server_at(port)).unwrap();
     }
 
     fn run_ids(&self) -> Vec<String> {
-        self.ports.iter().map(|&p| info(&mut self.at(p)).unwrap()["run_id"].clone()).collect()
+        self.ports.iter().map(|&p| info(&mut server_at(p)).unwrap()["run_id"].clone()).collect()
     }
 
     /// Ends one server as an accident would.
     fn kill(&self, port: u16) {
-        let pid: i32 = info(&mut self.at(port)).unwrap()["process_id"].parse().unwrap();
+        let pid: i32 = info(&mut server_at(port)).unwrap()["process_id"].parse().unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     }
+}
+
+fn server_at(port: u16) -> redis::Connection {
+    try_connection(port, None).unwrap()
 }
 
 fn owner(ports: &[u16], key: &str) -> Option<u16> {
@@ -283,7 +283,7 @@ const SAVES: &str = "save 3600 1";
 
 fn nothing_is_lost(fleet: &Fleet) {
     let before = fleet.run_ids();
-    let load = Load::start_where(fleet.finder(), None);
+    let load = Load::start_where(&fleet.finder(), None);
     let outcome = fleet.restart(&fleet.wish(), &mut |_| {});
     assert_eq!(outcome.status, RestartStatus::Done, "{} {outcome:?}", fleet.kind.name());
     load.wait_for(300);
@@ -302,8 +302,8 @@ fn a_primary_with_replicas() {
         fleet.fill(fleet.ports[0]);
         nothing_is_lost(&fleet);
         assert_eq!(fleet.primaries(), 1);
-        assert_eq!(info(&mut fleet.at(fleet.ports[0])).unwrap()["role"], "master");
-        assert_eq!(info(&mut fleet.at(fleet.ports[0])).unwrap()["connected_slaves"], "2");
+        assert_eq!(info(&mut server_at(fleet.ports[0])).unwrap()["role"], "master");
+        assert_eq!(info(&mut server_at(fleet.ports[0])).unwrap()["connected_slaves"], "2");
     }
 }
 
@@ -318,7 +318,7 @@ fn a_sentinel_trio() {
             let pair: Vec<String> = redis::cmd("CONFIG")
                 .arg("GET")
                 .arg("min-replicas-to-write")
-                .query(&mut fleet.at(port))
+                .query(&mut server_at(port))
                 .unwrap();
             assert_eq!(pair[1], "0", "the guard is put back");
         }
@@ -338,7 +338,7 @@ fn a_cluster_of_six() {
 fn survives(fleet: &Fleet, primaries: usize, at: &str, when: &str) {
     let label = format!("{} killed when {at} {when}", fleet.kind.name());
     fleet.fill_one();
-    let load = Load::start_where(fleet.finder(), None);
+    let load = Load::start_where(&fleet.finder(), None);
     let (target, state) = (fleet.target(), fleet.folder.path().join("state"));
     crate::killed::die(&target, &fleet.start_line(), &state, "rolling", at, when);
     let undone = fleet.undo().unwrap_or_else(|e| panic!("{label}: {e}"));
@@ -351,7 +351,7 @@ fn survives(fleet: &Fleet, primaries: usize, at: &str, when: &str) {
         let pair: Vec<String> = redis::cmd("CONFIG")
             .arg("GET")
             .arg("min-replicas-to-write")
-            .query(&mut fleet.at(port))
+            .query(&mut server_at(port))
             .unwrap();
         assert_eq!(pair[1], "0", "{label}");
     }
@@ -383,7 +383,7 @@ fn replication_killed_at_each_step() {
         for at in ["stop", "start", "load", "synced", "hand-over", "hand-back"] {
             let fleet = Fleet::replicated(kind, 1, SAVES);
             survives(&fleet, 1, at, "begins");
-            assert_eq!(info(&mut fleet.at(fleet.ports[0])).unwrap()["role"], "master", "{at}");
+            assert_eq!(info(&mut server_at(fleet.ports[0])).unwrap()["role"], "master", "{at}");
         }
         survives(&Fleet::replicated(kind, 2, SAVES), 1, "hand-over", "is done");
     }
@@ -429,13 +429,13 @@ fn ends_without_loss(
     wish: &Wish,
     events: &mut (dyn FnMut(RestartEvent) + Send),
 ) -> String {
-    let load = Load::start_where(fleet.finder(), None);
+    let load = Load::start_where(&fleet.finder(), None);
     let outcome = fleet.restart(wish, events);
     assert_eq!(outcome.status, RestartStatus::RolledBack, "{outcome:?}");
     load.wait_for(200);
     let seen = load.end(|key| fleet.read(key));
     assert_eq!(seen.lost, 0, "{seen:?} {outcome:?}");
-    assert_eq!(info(&mut fleet.at(fleet.ports[0])).unwrap()["role"], "master");
+    assert_eq!(info(&mut server_at(fleet.ports[0])).unwrap()["role"], "master");
     assert_eq!(fleet.journals().unfinished().unwrap(), []);
     outcome.error.unwrap()
 }
@@ -508,7 +508,7 @@ fn what_cannot_be_safe_is_refused() {
     let fleet = Fleet::replicated(Kind::Redis7, 1, SAVES);
     redis::cmd("CONFIG")
         .arg(&["SET", "replica-ignore-maxmemory", "no"])
-        .exec(&mut fleet.at(fleet.ports[1]))
+        .exec(&mut server_at(fleet.ports[1]))
         .unwrap();
     let why = refusals(&fleet.plan(&fleet.wish()));
     assert!(
@@ -517,10 +517,10 @@ fn what_cannot_be_safe_is_refused() {
     );
     redis::cmd("CONFIG")
         .arg(&["SET", "replica-ignore-maxmemory", "yes"])
-        .exec(&mut fleet.at(fleet.ports[1]))
+        .exec(&mut server_at(fleet.ports[1]))
         .unwrap();
     assert!(fleet.plan(&fleet.wish()).may_run());
-    redis::cmd("CONFIG").arg(&["SET", "save", ""]).exec(&mut fleet.at(fleet.ports[0])).unwrap();
+    redis::cmd("CONFIG").arg(&["SET", "save", ""]).exec(&mut server_at(fleet.ports[0])).unwrap();
     assert!(refusals(&fleet.plan(&fleet.wish())).contains("saves nothing"));
     fleet.kill(fleet.ports[1]);
     let why = refusals(&fleet.plan(&fleet.wish()));

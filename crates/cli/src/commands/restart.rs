@@ -97,11 +97,7 @@ async fn act(
     let permit = ChangePermit::mint(consent, facts.run_id());
     let journals = Journals::of_user();
     let run = RestartRun { plan, facts, wish, permit: &permit, options, journals: &journals, stop };
-    let mut say = |event: RestartEvent| {
-        if let Some(line) = render::event(&event) {
-            printer.talk(&line);
-        }
-    };
+    let mut say = |event: RestartEvent| printer.talk(&render::event(&event));
     let outcome = execute(run, &mut say).await?;
     listener.abort();
     Ok(outcome)

@@ -197,8 +197,10 @@ fn time(seconds: u64) -> String {
 
 /// What undo did.
 pub(crate) fn undone(target: &str, undone: &Undone) -> String {
-    let said: String =
-        undone.restarted.iter().map(|s| format!("{target}: {}\n", printable(s))).collect();
+    let mut said = String::new();
+    for sentence in &undone.restarted {
+        said += &format!("{target}: {}\n", printable(sentence));
+    }
     if !said.is_empty() && undone.restored_config.is_empty() && undone.keys_deleted == 0 {
         return said;
     }

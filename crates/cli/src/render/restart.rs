@@ -79,15 +79,15 @@ fn against(objection: &Objection) -> String {
 }
 
 /// One line for what happens.
-pub(crate) fn event(event: &RestartEvent) -> Option<String> {
-    Some(match event {
+pub(crate) fn event(event: &RestartEvent) -> String {
+    match event {
         RestartEvent::Begun { journal } => format!("journal: {}", journal.display()),
         RestartEvent::Step { name, node } => format!("  {name:<10} {}", printable(node)),
         RestartEvent::Done(step) => {
             format!("  {:<10} {} ({:.1} ms)", "", printable(&step.note), step.duration_ms)
         }
         RestartEvent::Note(text) => format!("  {}", printable(text)),
-    })
+    }
 }
 
 /// What came of it, the answer first.

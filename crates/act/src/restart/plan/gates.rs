@@ -1,8 +1,10 @@
 //! What must not be done to which server, and why. Pure. The sources are the servers' own (server.c, rdb.c, aof.c).
 
 use super::{Mode, Objection, Wish};
+use crate::restart::configuration::Difference;
 use crate::restart::facts::Facts;
 use crate::restart::launch::REHEARSED;
+use crate::restart::process::Process;
 use crate::restart::supervisor::Supervisor;
 use unfrag_client::Role;
 use unfrag_client::topology::DeploymentKind;
@@ -142,9 +144,10 @@ fn next_start(facts: &Facts, wish: &Wish) -> Vec<Reason> {
     }
     reasons.extend(what_is_loaded(facts));
     let differences = facts.configuration.differences(&next.configuration, &REHEARSED);
-    if !differences.is_empty() && !(wish.rewrite_config && next.boot.file.is_some()) {
+    let is_kept = wish.rewrite_config && next.boot.file.is_some();
+    if !differences.is_empty() && !is_kept {
         const SHOWN: usize = 6;
-        let all: Vec<String> = differences.iter().take(SHOWN).map(|d| d.shown()).collect();
+        let all: Vec<String> = differences.iter().take(SHOWN).map(Difference::shown).collect();
         let more = differences.len().saturating_sub(SHOWN);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let how = match next.boot.file {
@@ -464,7 +467,7 @@ pub(super) fn warnings(mode: Mode, facts: &Facts) -> Vec<String> {
             next.engine, facts.engine
         ));
     }
-    if mode != Mode::Swap && process.is_some_and(|p| p.is_binary_replaced()) {
+    if mode != Mode::Swap && process.is_some_and(Process::is_binary_replaced) {
         all.push("its binary was replaced since it started".to_owned());
     }
     let scripts = facts.info.count("number_of_cached_scripts").unwrap_or(0);

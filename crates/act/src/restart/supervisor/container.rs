@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn what_inspect_says() {
-        let account = read("true|false|30|docker-entrypoint.sh|redis-server\0--save\060 1\n");
+        let account = read("true|false|30|docker-entrypoint.sh|redis-server\u{0}--save\u{0}60 1\n");
         assert_eq!((account.stop_timeout_s, account.trouble), (Some(30), None));
         assert_eq!(account.boot.unwrap().lines, ["save \"60 1\""]);
         assert!(read("true|true||redis-server|").trouble.unwrap().contains("--rm"));

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 /// `0::/system.slice/redis-server.service`; a session's scope or a user's own manager is no unit of the server's.
 pub(super) fn detect(process: &Process) -> Option<Supervisor> {
     let groups = process.cgroup.lines().filter_map(|line| line.rsplit_once(':'));
-    let unit =
-        groups.filter_map(|(_, path)| path.rsplit('/').find(|p| p.ends_with(".service"))).next()?;
+    let mut groups = groups;
+    let unit = groups.find_map(|(_, path)| path.rsplit('/').find(|p| p.ends_with(".service")))?;
     let is_session = unit.starts_with("user@") || unit.starts_with("session");
     let is_other = ["docker", "containerd", "ssh", "sshd", "cron", "supervisor"]
         .iter()

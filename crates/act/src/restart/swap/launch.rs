@@ -60,7 +60,9 @@ pub(super) async fn launch(work: &mut Work<'_>) -> Result<Pair, ActError> {
     work.record(RestartRecord::Second(Box::new(record.clone())))?;
     let asides = put_aside(work, &record)?;
     let started = start(work, &boot, &text, process, &mut record, &password).await;
-    asides.iter().for_each(|(from, to)| put_back(from, to));
+    for (from, to) in &asides {
+        put_back(from, to);
+    }
     let connection = started?;
     let mut pair = Pair {
         first: Link::open(&facts.address, work.options).await?,
@@ -153,7 +155,7 @@ fn text(
     work: &Work<'_>,
 ) -> String {
     let ours = &facts.configuration;
-    let mut text: String = rehearsal.boot.lines.iter().map(|l| format!("{l}\n")).collect();
+    let mut text = rehearsal.boot.lines.join("\n") + "\n";
     for difference in ours.differences(&rehearsal.configuration, &REHEARSED) {
         text.push_str(&line(&difference.name, &difference.ours));
     }
@@ -190,7 +192,9 @@ fn text(
             text.push_str(&line("masteruser", user));
         }
     }
-    OWN.iter().for_each(|(name, value)| text.push_str(&line(name, value)));
+    for (name, value) in OWN {
+        text.push_str(&line(name, value));
+    }
     // A replica from its first moment, of nobody yet: there is never a second server that takes writes.
     let nobody = super::port(record, 2).unwrap_or(0);
     text.push_str(&format!("replicaof {} {nobody}\n", record.host));

@@ -12,6 +12,9 @@ use unfrag_model::Info;
 /// The servers give the exchange up by themselves after this.
 const EXCHANGE_MS: u64 = 1000;
 
+/// A process that was told to end, or killed, is gone by then.
+const ENDS: Duration = Duration::from_secs(20);
+
 /// Two processes of one server.
 #[derive(Debug)]
 pub(crate) struct Pair {
@@ -188,7 +191,6 @@ impl Pair {
         }
         // It is a replica and holds nothing that the second one does not hold.
         let _ = self.first.connection.call(&["SHUTDOWN", "NOSAVE"]).await;
-        const ENDS: Duration = Duration::from_secs(20);
         if !self.record.first.gone(ENDS).await {
             self.record.first.kill();
             self.record.first.gone(ENDS).await;
@@ -246,7 +248,7 @@ pub(crate) fn own_files(record: &SecondRecord) {
 pub(crate) async fn revert_files(record: &SecondRecord) {
     if let Some(second) = &record.second {
         second.kill();
-        second.gone(Duration::from_secs(20)).await;
+        second.gone(ENDS).await;
     }
     if let Some((_, spare)) = &record.socket {
         let _ = std::fs::remove_file(spare);
