@@ -142,7 +142,7 @@ fn seen(node: &Arc<Node>, fleet: &Arc<Fleet>, settings: &Settings, keep: &mut Ke
         state.looks[0] += 1;
         if at_s - keep.outlook_at_s >= settings_outlook_s(settings) {
             keep.outlook_at_s = at_s;
-            state.outlook = Outlook::new(&state.line);
+            state.outlook = Outlook::new(&state.line, view.report.layers.maxmemory);
         }
         state.view = Some(Arc::new(view));
         changes

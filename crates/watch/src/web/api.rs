@@ -329,6 +329,7 @@ fn row(node: &Node) -> Value {
         "headroom": report.and_then(headroom),
         "waste": report.and_then(waste),
         "until": state.outlook.until_limit,
+        "until_maxmemory": state.outlook.until_maxmemory,
         "fragmentation_since_s": state.outlook.fragmentation_since_s,
         "alerts": alerts,
         "quiet": view.and_then(|v| v.quiet).map(|q| format!("{q:?}").to_lowercase()),
