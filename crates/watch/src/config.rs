@@ -221,3 +221,46 @@ impl HistoryConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_a_configuration_and_says_the_defaults() {
+        let text = include_str!("../../../docs/watch.toml");
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.alerts.to.len(), 3);
+        assert!(!config.policy.enabled);
+        // What is commented out is the default: in force it changes nothing.
+        let spoken: String = text
+            .lines()
+            .map(|l| {
+                l.strip_prefix("# ")
+                    .filter(|l| l.contains(" = \"") || l.contains("at_once"))
+                    .unwrap_or(l)
+            })
+            .map(|l| l.to_owned() + "\n")
+            .collect();
+        let all = Config::parse(&spoken).unwrap();
+        assert_eq!(all.alerts.patience(), Patience::default());
+        assert_eq!(all.history.retention(), Retention::default());
+        assert_eq!(all.interval, Some(Time(crate::schedule::Cadence::default().interval)));
+        assert_eq!(all.deep_interval, Some(Time(crate::schedule::Cadence::default().deep)));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, want) in [
+            ("interval = \"10\"", "is no time"),
+            ("intervall = \"10s\"", "intervall"),
+            ("[history]\nmax_size = \"much\"", "is no size"),
+            ("[[alerts.to]]\nwebhook = \"example.com\"", "is no http"),
+            ("[[alerts.to]]\ncommand = []", "needs at least a program"),
+            ("[[alerts.to]]\npigeon = \"x\"", "pigeon"),
+        ] {
+            let error = Config::parse(text).unwrap_err();
+            assert!(error.contains(want), "{text}: {error}");
+        }
+    }
+}
