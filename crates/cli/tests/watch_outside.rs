@@ -115,6 +115,34 @@ fn prometheus_scrapes_it_and_its_rules_fire() {
     });
     let health = get(&api, "/api/v1/targets").unwrap();
     assert!(health.contains("\"health\":\"up\""), "{health}");
+    reads_charts_back(folder.path(), &server.address(), port);
+}
+
+/// Another watch, which keeps no figures itself.
+fn reads_charts_back(folder: &Path, server: &str, port: u16) {
+    let config = folder.join("watch.toml");
+    let text = format!(
+        "targets = [\"{server}\"]\n[history]\nprometheus = \"http://127.0.0.1:{port}/\"\nlocal = false\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let other = folder.join("other");
+    std::fs::create_dir(&other).unwrap();
+    let (_watch, address) = watch(&other, &["--config".to_owned(), config.display().to_string()]);
+    until("figures out of Prometheus", || {
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let path = format!("/api/v1/targets/1/history?from={}&until={now}", now - 300);
+        let text = get(&address, &path).unwrap_or_default();
+        let Some((_, body)) = text.split_once("\r\n\r\n") else { return false };
+        let Ok(chart) = serde_json::from_str::<serde_json::Value>(body.trim()) else {
+            return false;
+        };
+        let rss =
+            chart.pointer("/means/rss").and_then(|r| r.as_array()).cloned().unwrap_or_default();
+        rss.iter().filter(|v| v.as_u64().is_some_and(|b| b > 1 << 20)).count() >= 2
+    });
+    let kept = std::fs::metadata(other.join("data/history.sqlite")).unwrap();
+    assert!(kept.len() < 1 << 20);
 }
 
 /// The page after its script ran, as the browser's own text.

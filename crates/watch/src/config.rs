@@ -46,6 +46,10 @@ pub struct HistoryConfig {
     pub hours: Option<Time>,
     /// The most the file may hold.
     pub max_size: Option<Size>,
+    /// A store that scrapes us, `http://host:9090`: charts and trends are read back from it.
+    pub prometheus: Option<String>,
+    /// Whether figures are kept here as well; events, outcomes and decisions always are.
+    pub local: Option<bool>,
 }
 
 /// `[alerts]`.
@@ -184,6 +188,19 @@ impl Config {
     /// Reads a text and checks everything that can be checked without a server.
     pub fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
+        if let Some(address) =
+            config.history.prometheus.as_ref().filter(|a| !crate::http::is_address(a))
+        {
+            return Err(format!(
+                "history.prometheus: `{address}` is no http:// or https:// address"
+            ));
+        }
+        if config.history.local == Some(false) && config.history.prometheus.is_none() {
+            return Err(
+                "history.local = false needs history.prometheus: figures would be kept nowhere"
+                    .to_owned(),
+            );
+        }
         for sink in &config.alerts.to {
             crate::notify::check(sink)?;
         }

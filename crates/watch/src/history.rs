@@ -7,6 +7,7 @@
 //!
 //! Read [`store::Store`] for the tables, [`query`] for the reading side.
 
+pub mod prometheus;
 pub mod query;
 pub mod store;
 
