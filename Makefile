@@ -1,5 +1,5 @@
 # The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
-.PHONY: demo test lint docs cases bench bench-reclaim bench-watch replay servers test-kills
+.PHONY: demo test lint docs cases bench bench-reclaim servers test-kills bench-watch replay
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -34,6 +34,12 @@ bench: servers
 	$(CARGO) build --release --quiet --bin unfrag
 	$(PYTHON) scripts/bench_check.py target/release/unfrag
 
+# Bytes given back as a share of what a restart gives, beside three other ways. Takes an hour;
+# `make bench-reclaim RECLAIM="redis-8.2.3 strings 400 unfrag"` is one row: servers, workloads, MiB filled, methods.
+bench-reclaim: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(CARGO) run --release --quiet --package unfrag --example bench_reclaim -- target/release/unfrag $(RECLAIM)
+
 # A thousand targets: processor, memory, scrape, a day of history; beside prometheus-redis-exporter where it is installed.
 bench-watch: servers
 	$(CARGO) build --release --quiet --bin unfrag
@@ -43,12 +49,6 @@ bench-watch: servers
 # Recorded histories and real incidents through the alerts, beside `ratio > 1.5 for 10m`.
 replay:
 	$(CARGO) run --quiet --package unfrag-watch --example replay -- $(CASES)
-
-# Bytes given back as a share of what a restart gives, beside three other ways. Takes an hour;
-# `make bench-reclaim RECLAIM="redis-8.2.3 strings 400 unfrag"` is one row: servers, workloads, MiB filled, methods.
-bench-reclaim: servers
-	$(CARGO) build --release --quiet --bin unfrag
-	$(CARGO) run --release --quiet --package unfrag --example bench_reclaim -- target/release/unfrag $(RECLAIM)
 
 servers:
 	@$(PYTHON) scripts/servers.py

@@ -38,7 +38,9 @@ pub(crate) enum Command {
     Check(Box<CheckArgs>),
     /// Give memory back while the server keeps serving: purge, defrag, repack, within a latency budget.
     Fix(Box<FixArgs>),
-    /// Put back what an interrupted fix changed, and delete what it set aside.
+    /// Start it afresh and lose nothing: swap, rolling or plain, the gentlest that works here.
+    Restart(Box<crate::restart_args::RestartArgs>),
+    /// Put back what an interrupted fix or restart changed, and delete what it set aside.
     Undo(Box<UndoArgs>),
     /// Verify a snapshot; size it for any server version.
     Rdb(crate::rdb_args::RdbArgs),
@@ -192,7 +194,7 @@ impl From<Remedy> for RemedyName {
 const MOST_SECONDS: f64 = 7.0 * 86400.0;
 
 /// `90s`, `15m`, `2h`, `5ms`, `800us`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(at).unwrap_or((text, ""));
     let seconds = match unit {
@@ -277,7 +279,7 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AclArgs {
-    /// The command: check, fix, undo.
+    /// The command: check, fix, undo, rdb.
     #[arg(default_value = "check")]
     pub(crate) command: String,
     /// The user's name in the line printed.

@@ -8,6 +8,7 @@ pub(crate) mod fix;
 pub(crate) mod lab;
 pub(crate) mod man;
 pub(crate) mod rdb;
+pub(crate) mod restart;
 pub(crate) mod top;
 pub(crate) mod undo;
 pub(crate) mod watch;

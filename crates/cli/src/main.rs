@@ -6,9 +6,11 @@ mod args;
 mod commands;
 mod connect_args;
 mod exit;
+mod fetch_args;
 mod printer;
 mod rdb_args;
 mod render;
+mod restart_args;
 mod watch_args;
 
 use args::{Cli, Command};
@@ -35,6 +37,7 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Check(args) => commands::check::run(&args, printer),
         Command::Fix(args) => commands::fix::run(&args, printer),
+        Command::Restart(args) => commands::restart::run(&args, printer),
         Command::Undo(args) => commands::undo::run(&args, printer),
         Command::Watch(args) => commands::watch::run(&args, printer),
         Command::Top(args) => commands::top::run(&args, printer),

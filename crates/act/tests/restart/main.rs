@@ -1,0 +1,11 @@
+//! `restart` on real servers under busy clients: nothing that was answered is lost, whatever happens half way.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod killed;
+mod load;
+mod plain;
+mod refusals;
+mod rolling;
+mod site;
+mod swap;
