@@ -14,8 +14,15 @@ type Line = (String, Vec<&'static str>);
 type Page = (&'static str, fn() -> Vec<Line>);
 
 /// A new command's rights are one more entry here.
-const PAGES: &[Page] =
-    &[("check", check), ("fix", fix), ("restart", restart), ("undo", undo), ("rdb", rdb)];
+const PAGES: &[Page] = &[
+    ("check", check),
+    ("fix", fix),
+    ("restart", restart),
+    ("undo", undo),
+    ("rdb", rdb),
+    ("watch", check),
+    ("top", check),
+];
 
 pub(crate) fn run(args: &AclArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let Some((_, lines)) = PAGES.iter().find(|(name, _)| *name == args.command) else {
