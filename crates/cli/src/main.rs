@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod connect_args;
 mod exit;
+mod keys_args;
 mod printer;
 mod rdb_args;
 mod render;
@@ -35,6 +36,7 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
         Command::Check(args) => commands::check::run(&args, printer),
         Command::Fix(args) => commands::fix::run(&args, printer),
         Command::Undo(args) => commands::undo::run(&args, printer),
+        Command::Keys(args) => commands::keys::run(&args, printer),
         Command::Lab(args) => commands::lab::run(&args, printer),
         Command::Rdb(args) => commands::rdb::run(&args, printer),
         Command::Explain(args) => commands::explain::run(&args, printer),

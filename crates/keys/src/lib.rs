@@ -7,11 +7,14 @@
 //! limit changes what is said, the report says so.
 
 pub mod advice;
+pub mod diff;
 pub mod duplicate;
 pub mod histogram;
 pub mod owner;
+pub mod page;
 pub mod pattern;
 pub mod report;
+pub mod rows;
 pub mod sample;
 pub mod shape;
 pub mod stats;
@@ -22,4 +25,5 @@ pub mod tree;
 
 pub use advice::Advice;
 pub use report::{Analysis, Report};
+pub use rows::{Format, KeyHash, KeyTable, RowError};
 pub use tally::Options;

@@ -109,6 +109,7 @@ impl Analysis {
             source: self.sources.iter().map(|s| s.source.as_str()).collect::<Vec<_>>().join(", "),
             sized_for: self.size_for.server.name(),
             allocator: self.size_for.allocator_name(),
+            taken_ms: tally.options.now_ms,
             total,
             is_folded_for_room: tally.tree.is_folded_for_room(),
             types: types(&self.tables),
@@ -157,7 +158,7 @@ impl Analysis {
 }
 
 /// When the snapshot says it was made, if it is a plain file that says so before its first key.
-fn created_ms(path: &Path) -> Option<i64> {
+pub(crate) fn created_ms(path: &Path) -> Option<i64> {
     let Ok(Source::Mapped(map)) = container::open(path) else { return None };
     let mut reader = Reader::new(Slice::new(map.bytes(), 0)).ok()?;
     loop {
@@ -216,6 +217,8 @@ pub struct Report {
     pub sized_for: &'static str,
     /// Allocator that bytes are of.
     pub allocator: &'static str,
+    /// When the snapshot was taken, in Unix milliseconds.
+    pub taken_ms: i64,
     /// Sum.
     pub total: Total,
     /// True if there were more patterns than there is room for: rare ones are then in wider ones.
