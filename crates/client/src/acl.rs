@@ -50,6 +50,10 @@ impl fmt::Display for Reading {
 
 /// The command that makes the user, to paste into redis-cli. No key, no channel, nothing that changes data.
 pub fn acl_line(reading: Reading, user: &str) -> String {
-    let rules = reading.rules().join(" ");
-    format!("ACL SETUSER {user} reset on >PASSWORD {rules}")
+    line_of(&reading.rules(), user)
+}
+
+/// As [`acl_line`], of any rules: those of a reading and what a command needs beyond.
+pub fn line_of(rules: &[&str], user: &str) -> String {
+    format!("ACL SETUSER {user} reset on >PASSWORD {}", rules.join(" "))
 }

@@ -4,6 +4,8 @@
 //! [`misbehaving`] holds the few fakes, for what no real server can be made to do.
 
 pub mod deployment;
+mod error;
+mod kind;
 pub mod lab;
 pub mod measure;
 pub mod misbehaving;
@@ -11,5 +13,7 @@ mod server;
 pub mod tls;
 pub mod workload;
 
+pub use error::Error;
+pub use kind::{Kind, require};
 pub use lab::Lab;
-pub use server::{Error, Kind, Options, Server, require};
+pub use server::{Options, Server};

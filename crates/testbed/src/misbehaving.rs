@@ -91,7 +91,8 @@ fn serve(mut stream: TcpStream, fault: Fault, stop: &AtomicBool) -> std::io::Res
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(_) => {
-                if !answer(&mut stream, fault, stop)? {
+                let over = || stop.load(Ordering::Relaxed) || started.elapsed() >= CONNECTION_LIFE;
+                if !answer(&mut stream, fault, over)? {
                     return Ok(());
                 }
             }
@@ -107,7 +108,7 @@ fn serve(mut stream: TcpStream, fault: Fault, stop: &AtomicBool) -> std::io::Res
 }
 
 /// True while the connection stays open.
-fn answer(stream: &mut TcpStream, fault: Fault, stop: &AtomicBool) -> std::io::Result<bool> {
+fn answer(stream: &mut TcpStream, fault: Fault, over: impl Fn() -> bool) -> std::io::Result<bool> {
     match fault {
         Fault::Hangs => Ok(true),
         Fault::ClosesHalfway => stream.write_all(b"$100\r\nused_mem").map(|()| false),
@@ -123,7 +124,7 @@ fn answer(stream: &mut TcpStream, fault: Fault, stop: &AtomicBool) -> std::io::R
         Fault::Endless => {
             stream.write_all(b"+")?;
             let chunk = vec![b'x'; 65536];
-            while !stop.load(Ordering::Relaxed) {
+            while !over() {
                 stream.write_all(&chunk)?;
             }
             Ok(false)

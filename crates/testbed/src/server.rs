@@ -1,143 +1,16 @@
 //! One server process: [`Server`] starts it in a folder of its own and ends exactly that process.
 
-use std::fs::File;
-use std::net::{TcpListener, TcpStream};
+mod ports;
+mod process;
+
+use crate::measure::command;
+use crate::{Error, Kind};
+use ports::Ports;
+use process::Recipe;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// The real servers unfrag is tested against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Bundled jemalloc 5.1.0, defrag in long slices.
-    Redis6,
-    /// Debian's build: system jemalloc 5.3.0, defrag refused.
-    Redis7,
-    /// Bundled jemalloc 5.3.0, defrag in short slices.
-    Redis8,
-    /// libc.
-    Valkey8,
-    /// libc.
-    Valkey9,
-}
-
-impl Kind {
-    /// All five.
-    pub const ALL: [Self; 5] =
-        [Self::Redis6, Self::Redis7, Self::Redis8, Self::Valkey8, Self::Valkey9];
-
-    /// `redis-6.2.5`: also the folder it is kept in.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Redis6 => "redis-6.2.5",
-            Self::Redis7 => "redis-7.0.15",
-            Self::Redis8 => "redis-8.2.3",
-            Self::Valkey8 => "valkey-8.1.8",
-            Self::Valkey9 => "valkey-9.1.2",
-        }
-    }
-
-    /// By name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|k| k.name() == name)
-    }
-
-    /// Has a jemalloc, bundled or not.
-    pub const fn has_jemalloc(self) -> bool {
-        !matches!(self, Self::Valkey8 | Self::Valkey9)
-    }
-
-    /// Accepts `activedefrag yes`.
-    pub const fn can_defrag(self) -> bool {
-        matches!(self, Self::Redis6 | Self::Redis8)
-    }
-
-    /// Has the options and commands that came with Redis 7.0.
-    pub const fn is_7_or_later(self) -> bool {
-        !matches!(self, Self::Redis6)
-    }
-
-    /// Its binary, where `scripts/servers.py` put it.
-    pub fn binary(self) -> Result<PathBuf, Error> {
-        let program = if matches!(self, Self::Valkey8 | Self::Valkey9) {
-            "valkey-server"
-        } else {
-            "redis-server"
-        };
-        let path = servers_folder().join(self.name()).join(program);
-        if path.is_file() { Ok(path) } else { Err(Error::NoBinary { name: self.name(), path }) }
-    }
-}
-
-/// `UNFRAG_SERVERS`, or `target/servers` of the first folder above that has one.
-fn servers_folder() -> PathBuf {
-    if let Some(folder) = std::env::var_os("UNFRAG_SERVERS") {
-        return folder.into();
-    }
-    let here = std::env::current_dir().unwrap_or_default();
-    let executable = std::env::current_exe().unwrap_or_default();
-    here.ancestors()
-        .chain(executable.ancestors())
-        .map(|folder| folder.join("target/servers"))
-        .find(|folder| folder.is_dir())
-        .unwrap_or_else(|| PathBuf::from("target/servers"))
-}
-
-/// True where this server can be started. Missing, it is a failure in CI and a printed skip elsewhere.
-#[expect(clippy::panic, clippy::print_stderr, reason = "a test's own report")]
-pub fn require(kind: Kind) -> bool {
-    match kind.binary() {
-        Ok(_) => true,
-        Err(error) if std::env::var_os("CI").is_some() => panic!("{error}"),
-        Err(error) => {
-            eprintln!("skipped: {error}");
-            false
-        }
-    }
-}
-
-/// Why a server did not start or answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Its binary is not here.
-    #[error("{name} is not at {path}: run `make servers`")]
-    NoBinary {
-        /// The server.
-        name: &'static str,
-        /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// The process could not be started, or its folder made.
-    #[error("failed to start {program}: {source}")]
-    Start {
-        /// The program.
-        program: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// It ended or stayed silent.
-    #[error("{program} did not come up in {seconds} s; its log ends: {log}")]
-    NotUp {
-        /// The program.
-        program: PathBuf,
-        /// How long was waited.
-        seconds: u64,
-        /// The last lines of its log.
-        log: String,
-    },
-    /// A command failed.
-    #[error("failed to {what}: {source}")]
-    Command {
-        /// What was to be done.
-        what: &'static str,
-        /// The server's answer.
-        source: redis::RedisError,
-    },
-    /// A condition did not come true in time.
-    #[error("{0} did not happen in time")]
-    Late(&'static str),
-}
 
 /// How to start one.
 #[derive(Debug, Clone, Default)]
@@ -163,24 +36,32 @@ impl Options {
     }
 }
 
-/// A running server. Dropping it stops exactly this process and removes its folder.
+/// A running server. Dropping it ends exactly this process and what it forked, and removes its folder.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    program: PathBuf,
-    options: Options,
-    kind: Kind,
+    recipe: Recipe,
     folder: TempDir,
-    port: u16,
-    tls_port: u16,
 }
 
 /// Until a server answers or is gone; loading a gigabyte takes some seconds.
 const UP_SECONDS: u64 = 60;
+/// Starts tried when another process takes the port first: one is rare, three in a row no accident.
+const STARTS: usize = 3;
 
 impl Server {
     /// Starts a server of this kind on free loopback ports and waits until it answers.
     pub fn start(kind: Kind, options: &Options) -> Result<Self, Error> {
+        for _ in 1..STARTS {
+            match Self::start_once(kind, options) {
+                Err(Error::NotUp { log, .. }) if log.contains("Address already in use") => {}
+                other => return other,
+            }
+        }
+        Self::start_once(kind, options)
+    }
+
+    fn start_once(kind: Kind, options: &Options) -> Result<Self, Error> {
         let program = match &options.binary {
             Some(binary) => binary.clone(),
             None => kind.binary()?,
@@ -190,32 +71,32 @@ impl Server {
         for (name, content) in &options.files {
             std::fs::write(folder.path().join(name), content).map_err(start)?;
         }
-        let (port, tls_port) = (free_port(), free_port());
-        let child = spawn(&program, kind, options, folder.path(), port, tls_port).map_err(start)?;
-        let mut server =
-            Self { child, program, options: options.clone(), kind, folder, port, tls_port };
+        let options = options.clone();
+        let recipe = Recipe { program: program.clone(), kind, options, ports: Ports::find() };
+        let child = recipe.spawn(folder.path()).map_err(start)?;
+        let mut server = Self { child, recipe, folder };
         server.wait_until_up()?;
         Ok(server)
     }
 
     /// Its kind.
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.recipe.kind
     }
 
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.recipe.ports.plain
     }
 
     /// Its TLS port, when started with TLS files.
     pub fn tls_port(&self) -> u16 {
-        self.tls_port
+        self.recipe.ports.tls
     }
 
     /// `127.0.0.1:PORT`.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.port())
     }
 
     /// Its process id.
@@ -230,13 +111,14 @@ impl Server {
 
     /// Its unix socket.
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("server.sock")
+        self.folder.path().join(process::SOCKET)
     }
 
     /// A connection, logged in, with timeouts.
     pub fn connection(&self) -> Result<redis::Connection, Error> {
-        let password = self.options.password.as_ref().map(|p| format!(":{p}@")).unwrap_or_default();
-        let url = format!("redis://{password}127.0.0.1:{}/", self.port);
+        let password = self.recipe.options.password.as_ref();
+        let login = password.map(|p| format!(":{p}@")).unwrap_or_default();
+        let url = format!("redis://{login}127.0.0.1:{}/", self.port());
         let connect = || {
             let client = redis::Client::open(url)?;
             let connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
@@ -249,19 +131,29 @@ impl Server {
 
     /// Stops it with SHUTDOWN SAVE and starts it again on the same folder and port: the zero-loss restart.
     pub fn restart(&mut self) -> Result<(), Error> {
+        self.shutdown()?;
+        self.start_again()
+    }
+
+    /// Ends it with SHUTDOWN SAVE. Its folder and ports stay for [`Self::start_again`].
+    pub fn shutdown(&mut self) -> Result<(), Error> {
         let mut connection = self.connection()?;
-        // The server closes the connection instead of answering.
-        let _: Result<(), _> = redis::cmd("SHUTDOWN").arg("SAVE").query(&mut connection);
-        self.wait_until_gone()?;
-        self.child = spawn(
-            &self.program,
-            self.kind,
-            &self.options,
-            self.folder.path(),
-            self.port,
-            self.tls_port,
-        )
-        .map_err(|source| Error::Start { program: self.program.clone(), source })?;
+        let save = redis::cmd("SHUTDOWN").arg("SAVE").clone();
+        match command::<()>(&mut connection, "shut the server down", &save) {
+            // The server closes the connection instead of answering.
+            Err(Error::Command { source, .. }) if source.is_io_error() => {}
+            Err(error) => return Err(error),
+            Ok(()) => {}
+        }
+        self.wait_until_gone()
+    }
+
+    /// Starts it as before, after [`Self::shutdown`], and waits until it has loaded its data.
+    pub fn start_again(&mut self) -> Result<(), Error> {
+        self.child = self
+            .recipe
+            .spawn(self.folder.path())
+            .map_err(|source| Error::Start { program: self.recipe.program.clone(), source })?;
         self.wait_until_up()
     }
 
@@ -278,82 +170,75 @@ impl Server {
 
     fn wait_until_up(&mut self) -> Result<(), Error> {
         let deadline = Instant::now() + Duration::from_secs(UP_SECONDS);
-        while Instant::now() < deadline && !matches!(self.child.try_wait(), Ok(Some(_))) {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.answers() {
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(self.not_up(format!("it ended with {status}")));
+            }
+            if self.answers() {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let log =
-            std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default();
-        let tail: Vec<&str> = log.lines().rev().take(3).collect();
-        Err(Error::NotUp {
-            program: self.program.clone(),
-            seconds: UP_SECONDS,
-            log: tail.join(" / "),
-        })
+        Err(self.not_up(format!("no answer in {UP_SECONDS} s")))
+    }
+
+    fn not_up(&self, what: String) -> Error {
+        const LINES: usize = 3;
+        let log = std::fs::read_to_string(self.folder.path().join(process::LOG));
+        let log = log.unwrap_or_default();
+        let lines: Vec<&str> = log.lines().filter(|l| !l.is_empty()).collect();
+        let tail = lines.iter().skip(lines.len().saturating_sub(LINES));
+        let log = tail.copied().collect::<Vec<_>>().join(" / ");
+        Error::NotUp { program: self.recipe.program.clone(), what, log }
     }
 
     /// True once it has loaded; a replica without its primary (MASTERDOWN) is up, too.
     fn answers(&self) -> bool {
         let Ok(mut connection) = self.connection() else { return false };
-        match redis::cmd("PING").query::<String>(&mut connection) {
+        let is_up = match redis::cmd("PING").query::<String>(&mut connection) {
             Ok(_) => true,
             Err(error) => error.code() == Some("MASTERDOWN"),
+        };
+        is_up && self.is_ours(&mut connection)
+    }
+
+    /// False when another server answers: it won the race for the port, and ours is about to say so and end.
+    fn is_ours(&self, connection: &mut redis::Connection) -> bool {
+        let ours = format!("process_id:{}", self.pid());
+        match redis::cmd("INFO").arg("server").query::<String>(connection) {
+            Ok(text) => text.lines().any(|line| line == ours),
+            // Refused: a test took INFO away from it.
+            Err(error) => !error.is_io_error(),
         }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SIGKILL to our own child: nothing of a test's server is worth saving.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        process::end(&mut self.child);
     }
 }
 
-/// A port nobody listens on now. Cluster nodes also take port + 10000.
-fn free_port() -> u16 {
-    loop {
-        let port = TcpListener::bind(("127.0.0.1", 0))
-            .and_then(|l| l.local_addr())
-            .map_or(0, |a| a.port());
-        let bus_is_free = port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok();
-        if port > 0 && bus_is_free {
-            return port;
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::wait_until;
+    use crate::require;
 
-fn spawn(
-    program: &Path,
-    kind: Kind,
-    options: &Options,
-    folder: &Path,
-    port: u16,
-    tls_port: u16,
-) -> std::io::Result<Child> {
-    let log = File::create(folder.join("server.log"))?;
-    let mut command = Command::new(program);
-    if options.sentinel {
-        command.arg(folder.join("sentinel.conf")).arg("--sentinel");
-    }
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"]);
-    command.arg("--dir").arg(folder);
-    if !options.sentinel {
-        command.args(["--save", "", "--appendonly", "no"]);
-        command.arg("--unixsocket").arg(folder.join("server.sock"));
-        if kind.is_7_or_later() {
-            command.args(["--enable-debug-command", "local"]);
+    /// Ours runs and listens elsewhere; the one that answers on its port must not be taken for it.
+    #[test]
+    fn a_stranger_on_its_port_is_not_the_server() {
+        for kind in Kind::ALL.into_iter().filter(|&k| require(k)) {
+            let stranger = Server::start(kind, &Options::default()).unwrap();
+            let elsewhere = Ports::find().plain.to_string();
+            let options = Options::args(&["--port", &elsewhere]);
+            let ports = Ports { plain: stranger.port(), ..Ports::find() };
+            let recipe = Recipe { program: kind.binary().unwrap(), kind, options, ports };
+            let folder = tempfile::tempdir().unwrap();
+            let child = recipe.spawn(folder.path()).unwrap();
+            let ours = Server { child, recipe, folder };
+            wait_until("the socket", UP_SECONDS, || Ok(ours.socket().exists())).unwrap();
+            assert!(stranger.answers() && !ours.answers(), "{}", kind.name());
         }
     }
-    if let Some(password) = &options.password {
-        command.args(["--requirepass", password, "--masterauth", password]);
-    }
-    if let Some(tls) = &options.tls {
-        command.args(tls.server_args(tls_port));
-    }
-    command.args(&options.args);
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    command.spawn()
 }

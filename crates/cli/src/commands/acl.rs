@@ -3,19 +3,60 @@
 use crate::args::AclArgs;
 use crate::exit::{Exit, UsageError};
 use crate::printer::Printer;
-use unfrag_client::acl::{Reading, acl_line};
+use unfrag_act::RemedyName;
+use unfrag_client::acl::{Reading, line_of};
+
+/// One line to paste: what it is good for, and the rules.
+type Line = (String, Vec<&'static str>);
+
+/// A command and its lines, in the order of the help.
+type Page = (&'static str, fn() -> Vec<Line>);
+
+/// A new command's rights are one more entry here.
+const PAGES: &[Page] = &[("check", check), ("fix", fix), ("undo", fix)];
 
 pub(crate) fn run(args: &AclArgs, printer: &Printer) -> anyhow::Result<Exit> {
-    if args.command != "check" {
-        let message = format!("no rights are known for '{}'; commands are: check", args.command);
+    let Some((_, lines)) = PAGES.iter().find(|(name, _)| *name == args.command) else {
+        let known: Vec<&str> = PAGES.iter().map(|(name, _)| *name).collect();
+        let message = format!(
+            "no rights are known for '{}'; commands are: {}",
+            args.command,
+            known.join(", ")
+        );
         return Err(UsageError { message }.into());
-    }
+    };
     // A name with a blank would end the user's part and begin a rule.
     if args.user.is_empty() || args.user.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(UsageError { message: "a user's name holds no blanks".to_owned() }.into());
     }
-    for reading in [Reading::Server, Reading::ClusterNode, Reading::Sentinel] {
-        printer.data(&format!("# {reading}\n{}\n", acl_line(reading, &args.user)));
+    for (purpose, rules) in lines() {
+        printer.data(&format!("# {purpose}\n{}\n", line_of(&rules, &args.user)));
     }
     Ok(Exit::Fine)
+}
+
+fn check() -> Vec<Line> {
+    [Reading::Server, Reading::ClusterNode, Reading::Sentinel]
+        .map(|reading| (reading.to_string(), reading.rules()))
+        .to_vec()
+}
+
+fn fix() -> Vec<Line> {
+    let with = |remedies: &[RemedyName]| {
+        let mut rules = Reading::ClusterNode.rules();
+        for rule in remedies.iter().flat_map(|remedy| unfrag_act::acl::rules(*remedy)) {
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+        rules
+    };
+    vec![
+        ("purge and active defrag: no key is read".to_owned(), with(&[RemedyName::Defrag])),
+        (
+            "all that fix does: repack copies keys, so this user may".to_owned(),
+            with(&[RemedyName::Defrag, RemedyName::Repack]),
+        ),
+        ("a Sentinel".to_owned(), Reading::Sentinel.rules()),
+    ]
 }

@@ -6,9 +6,10 @@ use crate::printer::Printer;
 use crate::render::fix as render;
 use anyhow::Context;
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Runtime;
 use unfrag_act::control::{self, Order};
+use unfrag_act::history::{self, History, Record, Score};
 use unfrag_act::permit::Consent;
 use unfrag_act::{
     Bounds, ChangePermit, Event, Journals, Outcome, Plan, Run, Status, Stop, execute, plan,
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &FixArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let consent = consent(args, printer)?;
     let outcomes = act(&runtime, &patients, consent, printer)?;
     printer.data(&match args.output {
-        Form::Human => render::outcomes(&outcomes, printer.paint()),
+        Form::Human => render::outcomes(&outcomes, score(), printer.paint()),
         Form::Json => render::outcomes_json(&outcomes)?,
     });
     Ok(outcomes.iter().map(exit).max_by_key(|e| *e as u8).unwrap_or(Exit::Fine))
@@ -159,13 +160,29 @@ fn act(
                 stop: stop.clone(),
             };
             let mut speaker = Speaker::new(printer, patient.plan.bounds.latency_budget_us);
-            outcomes.push(execute(run, &mut |event| speaker.say(&event)).await?);
+            let outcome = execute(run, &mut |event| speaker.say(&event)).await?;
             speaker.end();
+            keep(&outcome, &patient.plan.server, printer);
+            outcomes.push(outcome);
         }
         listener.abort();
         anyhow::Ok(())
     })?;
     Ok(outcomes)
+}
+
+/// Keeps what came of it, so that predictions can be scored; failing that loses nothing on the server.
+fn keep(outcome: &Outcome, server: &str, printer: &Printer) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at_unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    if let Err(error) = History::of_user().append(&Record::of(outcome, server, at_unix_ms)) {
+        printer.talk(&format!("warning: the outcome could not be kept for scoring: {error}"));
+    }
+}
+
+/// How the predictions kept on this machine did.
+fn score() -> Score {
+    history::score(&History::of_user().read().unwrap_or_default())
 }
 
 /// Ctrl-C, a closed terminal and a polite kill all mean: put everything back and end.

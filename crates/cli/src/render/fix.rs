@@ -5,6 +5,7 @@ use super::paint::Paint;
 use super::text::{printable, wrap};
 use serde::Serialize;
 use unfrag_act::execute::Progress;
+use unfrag_act::history::Score;
 use unfrag_act::outcome::StepOutcome;
 use unfrag_act::{Outcome, Plan, Status, Undone};
 use unfrag_model::{Report, human, signed_human};
@@ -83,8 +84,17 @@ pub(crate) fn progress(p: &Progress, budget_us: u64) -> String {
 }
 
 /// What came of it, the answer first.
-pub(crate) fn outcomes(outcomes: &[Outcome], paint: Paint) -> String {
-    outcomes.iter().map(|o| outcome(o, paint)).collect::<Vec<_>>().join("\n\n") + "\n"
+pub(crate) fn outcomes(outcomes: &[Outcome], score: Score, paint: Paint) -> String {
+    let mut text =
+        outcomes.iter().map(|o| outcome(o, paint)).collect::<Vec<_>>().join("\n\n") + "\n";
+    // One run says nothing of how far a prediction can be trusted.
+    if score.runs > 1 {
+        text += &format!(
+            "  predictions kept on this machine: {} of {} runs were within 10 %\n",
+            score.within_tenth, score.runs
+        );
+    }
+    text
 }
 
 fn outcome(o: &Outcome, paint: Paint) -> String {

@@ -1,4 +1,7 @@
 //! Values of 15 to 160 KB, in large classes that have pages of their own; half are deleted.
+//!
+//! With jemalloc the freed pages are empty ones: they are resident until they decay or `MEMORY PURGE`, no defrag
+//! moves anything. With libc they are holes that stay. A tool that calls both fragmentation is wrong once.
 
 use super::{Batch, Random, words};
 use crate::Error;
