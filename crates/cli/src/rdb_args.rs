@@ -66,7 +66,7 @@ pub(crate) struct SizeArgs {
         hide_possible_values = true
     )]
     pub(crate) output: Output,
-    /// Keys listed, largest first; 0 sizes on every core.
+    /// Keys listed, largest first.
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub(crate) top: usize,
     #[command(flatten)]

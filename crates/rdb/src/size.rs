@@ -31,7 +31,7 @@ use crate::parallel::{self, Queue, SEGMENT_BYTES, Segment};
 use crate::problem::{Flaw, FlawKind, Problem};
 use crate::reader::{Item, Key, Reader};
 use crate::text::Text;
-use fold::{Each, Ignore, Watched};
+use fold::{Each, Ignore, States, Watched};
 use value::{Sized, ValueSize};
 
 /// One key, sized.
@@ -104,11 +104,23 @@ pub struct SizeReport {
 /// # Errors
 /// Only when the file cannot be opened or mapped.
 pub fn size_file(path: &Path, size_for: &SizeFor) -> io::Result<SizeReport> {
-    let name = path.display().to_string();
-    Ok(match container::open(path)? {
-        Source::Mapped(map) => size_bytes(&name, map.bytes(), size_for),
-        source @ Source::Streamed { .. } => size_source(&name, source, size_for, &mut Ignore),
-    })
+    fold_file(path, size_for, Ignore).map(|(report, Ignore)| report)
+}
+
+/// As [`size_file`], telling of every key on the core that sized it: each core has a state of its own, made by
+/// `state`, and all states come back for the caller to join. Keys of a state are in file order, but which
+/// state a key goes to is not said. What is not a mapped file has one state. [`fold_file`] tells more.
+///
+/// # Errors
+/// Only when the file cannot be opened or mapped.
+pub fn size_fold<S: Send>(
+    path: &Path,
+    size_for: &SizeFor,
+    state: impl Fn() -> S + Sync,
+    each: impl Fn(&mut S, &KeySize<'_>) + Sync,
+) -> io::Result<(SizeReport, Vec<S>)> {
+    let (report, states) = fold_file(path, size_for, States::new(&state, &each))?;
+    Ok((report, states.all()))
 }
 
 /// As [`size_file`], telling `each` of every key in file order, on one core.

@@ -142,6 +142,43 @@ impl Tally for Ignore {
     fn join(&mut self, _: Self) {}
 }
 
+/// A closure with a state a core.
+pub(super) struct States<'f, S, M, E> {
+    make: &'f M,
+    each: &'f E,
+    own: S,
+    others: Vec<S>,
+}
+
+impl<'f, S, M: Fn() -> S, E> States<'f, S, M, E> {
+    pub(super) fn new(make: &'f M, each: &'f E) -> Self {
+        Self { make, each, own: make(), others: Vec::new() }
+    }
+
+    pub(super) fn all(self) -> Vec<S> {
+        std::iter::once(self.own).chain(self.others).collect()
+    }
+}
+
+impl<S, M, E: Fn(&mut S, &KeySize<'_>)> Observer for States<'_, S, M, E> {
+    #[inline]
+    fn close(&mut self, key: &KeySize<'_>, _: &[Block]) {
+        (self.each)(&mut self.own, key);
+    }
+}
+
+impl<S: Send, M: Fn() -> S + Sync, E: Fn(&mut S, &KeySize<'_>) + Sync> Tally
+    for States<'_, S, M, E>
+{
+    fn fork(&self) -> Self {
+        Self::new(self.make, self.each)
+    }
+
+    fn join(&mut self, other: Self) {
+        self.others.extend(other.all());
+    }
+}
+
 /// A closure told of every key.
 pub(super) struct Each<F>(pub(super) F);
 
