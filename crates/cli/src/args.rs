@@ -275,7 +275,7 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AclArgs {
-    /// The command: check, fix, undo.
+    /// The command: check, fix, undo, rdb.
     #[arg(default_value = "check")]
     pub(crate) command: String,
     /// The user's name in the line printed.

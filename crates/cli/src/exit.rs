@@ -51,6 +51,12 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
         if cause.is::<crate::commands::rdb::Unreadable>() {
             return Exit::Unreadable;
         }
+        if cause.is::<crate::commands::rdb::Refused>() {
+            return Exit::Refused;
+        }
+        if cause.is::<crate::commands::rdb::Abandoned>() {
+            return Exit::RolledBack;
+        }
         if let Some(error) = cause.downcast_ref::<ActError>() {
             return if matches!(error, ActError::Client(_)) {
                 Exit::Unreachable

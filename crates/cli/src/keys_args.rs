@@ -57,6 +57,9 @@ pub(crate) struct LiveArgs {
     /// End after this: 90s, 15m, 2h. What was read until then is reported, and that it is a part.
     #[arg(long, value_name = "TIME", value_parser = crate::args::duration)]
     pub(crate) deadline: Option<Duration>,
+    /// Read although the server's fork may run out of room.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod connect_args;
 mod exit;
+mod fetch_args;
 mod keys_args;
 mod printer;
 mod rdb_args;

@@ -17,6 +17,8 @@ pub(crate) enum RdbCommand {
     Verify(VerifyArgs),
     /// What would a snapshot occupy in a server of this version, with this allocator?
     Size(Box<SizeArgs>),
+    /// Fetch a snapshot from a live server, as a replica would, and verify it while it arrives.
+    Fetch(Box<crate::fetch_args::FetchArgs>),
 }
 
 #[derive(Debug, Args)]

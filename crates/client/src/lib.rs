@@ -14,6 +14,7 @@ pub mod files;
 pub mod fleet;
 mod host;
 pub mod options;
+pub mod replication;
 pub mod resp;
 pub mod sample;
 mod secret;

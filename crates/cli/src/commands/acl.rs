@@ -13,7 +13,7 @@ type Line = (String, Vec<&'static str>);
 type Page = (&'static str, fn() -> Vec<Line>);
 
 /// A new command's rights are one more entry here.
-const PAGES: &[Page] = &[("check", check), ("fix", fix), ("undo", fix)];
+const PAGES: &[Page] = &[("check", check), ("fix", fix), ("undo", fix), ("rdb", rdb)];
 
 pub(crate) fn run(args: &AclArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let Some((_, lines)) = PAGES.iter().find(|(name, _)| *name == args.command) else {
@@ -37,6 +37,12 @@ pub(crate) fn run(args: &AclArgs, printer: &Printer) -> anyhow::Result<Exit> {
 
 fn check() -> Vec<Line> {
     [Reading::Server, Reading::ClusterNode, Reading::Sentinel]
+        .map(|reading| (reading.to_string(), reading.rules()))
+        .to_vec()
+}
+
+fn rdb() -> Vec<Line> {
+    [Reading::Snapshot, Reading::Sentinel]
         .map(|reading| (reading.to_string(), reading.rules()))
         .to_vec()
 }

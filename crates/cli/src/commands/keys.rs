@@ -1,6 +1,7 @@
 //! `unfrag keys`: which keys hold the memory, from snapshots or servers.
 
 mod diff;
+mod live;
 mod output;
 
 use crate::exit::{Exit, UsageError};
@@ -22,17 +23,16 @@ pub(crate) fn run(args: &KeysArgs, printer: &Printer) -> anyhow::Result<Exit> {
     }
     output::check(args, printer)?;
     let files = files(args)?;
-    if files.is_empty() {
-        return Err(UsageError { message: "name a snapshot".to_owned() }.into());
-    }
     if args.out.rows == Rows::Keys {
         return output::keys(args, &files, printer);
     }
-    let (analysis, size_for) = of_files(args, &files)?;
     let stats = malloc_stats(args)?;
-    let report = analysis.report(stats.as_ref());
+    let report = if files.is_empty() {
+        live::read(args, stats, printer)?
+    } else {
+        of_files(args, &files)?.report(stats.as_ref())
+    };
     output::patterns(args, &report, printer)?;
-    let _ = size_for;
     let is_whole = report.sources.iter().all(|s| s.problem.is_none());
     Ok(if is_whole { Exit::Fine } else { Exit::Unreadable })
 }
@@ -55,7 +55,7 @@ fn is_file(target: &str) -> bool {
     target == "-" || is_there || path.extension().is_some_and(|e| e == "rdb")
 }
 
-fn of_files(args: &KeysArgs, files: &[PathBuf]) -> anyhow::Result<(Analysis, SizeFor)> {
+fn of_files(args: &KeysArgs, files: &[PathBuf]) -> anyhow::Result<Analysis> {
     let mut whole: Option<Analysis> = None;
     let size_for = size_for(&args.size)?;
     for path in files {
@@ -67,8 +67,7 @@ fn of_files(args: &KeysArgs, files: &[PathBuf]) -> anyhow::Result<(Analysis, Siz
             None => whole = Some(analysis),
         }
     }
-    let whole = whole.ok_or_else(|| UsageError { message: "name a snapshot".to_owned() })?;
-    Ok((whole, size_for))
+    Ok(whole.ok_or_else(|| UsageError { message: "name a snapshot".to_owned() })?)
 }
 
 fn options(args: &KeysArgs) -> Options {

@@ -1,5 +1,9 @@
 //! `unfrag rdb`: verify a snapshot, size it for a server.
 
+mod fetch;
+
+pub(crate) use fetch::{Abandoned, Refused};
+
 use crate::args::Output;
 use crate::exit::{Exit, UsageError};
 use crate::printer::Printer;
@@ -18,6 +22,7 @@ pub(crate) fn run(args: &RdbArgs, printer: &Printer) -> anyhow::Result<Exit> {
     match &args.command {
         RdbCommand::Verify(args) => verify(args, printer),
         RdbCommand::Size(args) => size(args, printer),
+        RdbCommand::Fetch(args) => fetch::run(args, printer),
     }
 }
 

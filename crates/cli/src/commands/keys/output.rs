@@ -51,6 +51,12 @@ pub(super) fn patterns(args: &KeysArgs, report: &Report, printer: &Printer) -> a
 
 /// One row a key.
 pub(super) fn keys(args: &KeysArgs, files: &[PathBuf], _: &Printer) -> anyhow::Result<Exit> {
+    if files.is_empty() {
+        return Err(UsageError {
+            message: "--rows keys reads snapshots: unfrag rdb fetch brings a server's".to_owned(),
+        }
+        .into());
+    }
     let size_for = size_for(&args.size)?;
     let format = table(args);
     let mut is_whole = true;
