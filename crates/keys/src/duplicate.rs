@@ -12,7 +12,7 @@ pub const VALUE_BYTES_MIN: u64 = 512;
 /// Values remembered. Beyond, those of every second hash are forgotten, and what is found counts twice.
 const VALUES_MAX: usize = 60_000;
 /// Bytes of an example's name.
-const NAME_BYTES_MAX: usize = 128;
+const NAME_BYTES_MAX: usize = 64;
 
 /// Values seen, by hash. Equal values have equal hashes in every core's table.
 #[derive(Debug, Clone, Default)]

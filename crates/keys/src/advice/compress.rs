@@ -37,8 +37,8 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
     }
     let mut tried: Vec<Tried> = codecs(&samples)
         .into_iter()
-        .map(|(name, compress)| {
-            let bytes_after = context.scaled(stats.bytes, &samples, |estimator, sample| {
+        .map(|Codec { name, compress, tried_on }| {
+            let bytes_after = context.scaled(stats.bytes, &tried_on, |estimator, sample| {
                 let length = compressed(sample, &compress)?;
                 let text = Text::Omitted { length };
                 Some(estimator.string(sample.name_bytes, sample.expires_ms.is_some(), text).bytes)
@@ -76,28 +76,44 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
 }
 
 /// Length of a sample once compressed; where only its start was kept, in proportion.
-fn compressed(sample: &Sample, compress: &Compress<'_>) -> Option<u64> {
+fn compressed(sample: &Sample, compress: &Compress) -> Option<u64> {
     let value = sample.value.as_deref().filter(|v| !v.is_empty())?;
     let length = compress(value)? as u64;
     let whole = length as f64 * sample.elements as f64 / value.len() as f64;
     Some(rounded(whole).max(1))
 }
 
-type Compress<'c> = Box<dyn Fn(&[u8]) -> Option<usize> + 'c>;
+type Compress = Box<dyn Fn(&[u8]) -> Option<usize>>;
 
-fn codecs(samples: &[&Sample]) -> Vec<(&'static str, Compress<'static>)> {
-    let mut codecs: Vec<(&'static str, Compress<'static>)> = vec![
+/// A way to compress, and the samples that tell what it gives.
+struct Codec<'s> {
+    name: &'static str,
+    compress: Compress,
+    tried_on: Vec<&'s Sample>,
+}
+
+fn codecs<'s>(samples: &[&'s Sample]) -> Vec<Codec<'s>> {
+    let plain: [(&'static str, Compress); 3] = [
         ("zlib", Box::new(zlib)),
         // Without its length in front a reader could not decode it.
         ("lz4", Box::new(|v: &[u8]| Some(lz4_flex::block::compress_prepend_size(v).len()))),
         ("zstd", Box::new(|v: &[u8]| zstd::bulk::compress(v, ZSTD_LEVEL).ok().map(|c| c.len()))),
     ];
+    let mut codecs: Vec<Codec<'s>> = plain
+        .into_iter()
+        .map(|(name, compress)| Codec { name, compress, tried_on: samples.to_vec() })
+        .collect();
     if let Some(dictionary) = dictionary(samples) {
         let with = move |value: &[u8]| {
             let compressor = zstd::bulk::Compressor::with_dictionary(ZSTD_LEVEL, &dictionary);
             compressor.ok()?.compress(value).ok().map(|c| c.len())
         };
-        codecs.push(("zstd+dictionary", Box::new(with)));
+        let strangers = samples.iter().copied().skip(1).step_by(2).collect();
+        codecs.push(Codec {
+            name: "zstd+dictionary",
+            compress: Box::new(with),
+            tried_on: strangers,
+        });
     }
     codecs
 }
@@ -108,7 +124,7 @@ fn zlib(value: &[u8]) -> Option<usize> {
     encoder.finish().ok().map(|c| c.len())
 }
 
-/// A dictionary of every second sample. All are then tried with it, so half of them are strangers to it.
+/// A dictionary of every second sample. It is then tried on the others: on its own it would do too well.
 fn dictionary(samples: &[&Sample]) -> Option<Vec<u8>> {
     if samples.len() < DICTIONARY_SAMPLES {
         return None;

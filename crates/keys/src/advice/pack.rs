@@ -30,7 +30,10 @@ pub(super) fn advise(context: &Context<'_>) -> Vec<Advice> {
         let Some((last, stem)) = pattern.parts.split_last() else { continue };
         if stem.last().is_some_and(|part| varies(part)) && !varies(last) {
             things.entry(stem.to_vec()).or_default().push(pattern);
-        } else if pattern.last_placeholder() == Some(Placeholder::Id) {
+        } else if pattern.last_placeholder() == Some(Placeholder::Id)
+            // Where more varies, how many numbers share a stem is not known.
+            && !stem.iter().any(|part| varies(part))
+        {
             found.extend(numbered(context, pattern));
         }
     }

@@ -3,6 +3,7 @@
 use super::{Advice, Confidence, Context};
 use crate::pattern::Pattern;
 use unfrag_rdb::format::DataType;
+use unfrag_rdb::size::Server;
 
 pub(super) fn advise(context: &Context<'_>) -> Vec<Advice> {
     context.patterns.iter().filter_map(|pattern| one(context, pattern)).collect()
@@ -22,13 +23,15 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
     .into_iter()
     .max_by_key(|(kind, ..)| pattern.stats.of_type(*kind).bytes)
     .map(|(_, name, entries, longest)| (name, entries, longest))?;
+    // The name that servers before 7.0 know; later ones know both.
+    let packed = if context.size_for.server == Server::Redis62 { "ziplist" } else { "listpack" };
     let settings: Vec<String> = [
         ("entries", entries, near.elements_max),
         ("value", longest, near.longest_max),
     ]
     .into_iter()
     .filter(|(_, limit, needed)| needed > limit)
-    .map(|(what, _, needed)| format!("CONFIG SET {name}-max-listpack-{what} {needed}"))
+    .map(|(what, _, needed)| format!("CONFIG SET {name}-max-{packed}-{what} {needed}"))
     .collect();
     Some(Advice {
         kind: "threshold",
