@@ -15,6 +15,8 @@ use crate::advice::{self, Advice};
 use crate::histogram::Quantiles;
 use crate::owner::{self, BinOwners};
 use crate::pattern::{self, Branch, Pattern};
+use crate::rows::KeyHash;
+use crate::shape::Placeholder;
 use crate::stats::Sum;
 use crate::tally::{Group, KeyTally, Options};
 use crate::time::{IDLE_NAMES, TTL_NAMES};
@@ -104,7 +106,7 @@ impl Analysis {
             sum.join(Sum { keys: p.stats.keys, bytes: p.stats.bytes });
             sum
         });
-        Report {
+        let mut report = Report {
             schema: "unfrag.keys/1",
             source: self.sources.iter().map(|s| s.source.as_str()).collect::<Vec<_>>().join(", "),
             sized_for: self.size_for.server.name(),
@@ -142,8 +144,12 @@ impl Analysis {
             fragmentation: malloc_stats.map(|stats| owner::owners(stats, &patterns)),
             advice,
             about: tally.about.clone(),
-            sources: self.sources,
+            sources: self.sources.clone(),
+        };
+        if let Some(hash) = &tally.options.hash {
+            report.hide_names(hash);
         }
+        report
     }
 
     fn total(&self) -> Total {
@@ -336,6 +342,35 @@ pub struct GroupRow {
     /// Those with most elements.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub biggest_by_elements: Vec<Big>,
+}
+
+impl Report {
+    /// A pattern without anything that varies is a key's name.
+    fn hide_names(&mut self, hash: &KeyHash) {
+        let hidden = |name: &mut String| {
+            let is_name = !Placeholder::ALL.iter().any(|p| name.contains(p.text()));
+            if is_name && !name.contains("{field}") {
+                *name = hash.of(name.as_bytes());
+            }
+        };
+        self.patterns.iter_mut().for_each(|row| hidden(&mut row.pattern));
+        self.advice.iter_mut().for_each(|advice| hidden(&mut advice.pattern));
+        for bin in self.fragmentation.iter_mut().flatten() {
+            bin.owners.iter_mut().for_each(|owner| hidden(&mut owner.pattern));
+        }
+        hide_leaves(&mut self.tree, &hidden);
+    }
+}
+
+fn hide_leaves(branch: &mut Branch, hidden: &impl Fn(&mut String)) {
+    if branch.children.is_empty() {
+        let before = branch.pattern.clone();
+        hidden(&mut branch.pattern);
+        if branch.pattern != before {
+            branch.label.clone_from(&branch.pattern);
+        }
+    }
+    branch.children.iter_mut().for_each(|child| hide_leaves(child, hidden));
 }
 
 impl GroupRow {

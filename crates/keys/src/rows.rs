@@ -226,7 +226,7 @@ impl<'o> KeyTable<'o> {
             sized_for.into(),
             key.key.db.unwrap_or(0).into(),
             Cell::Text(text),
-            Cell::Text(shape::text(self.shape.bytes())),
+            Cell::Text(self.shape_text()),
             unfrag_rdb::slot::of(name).into(),
             key.key.kind.data_type().name().into(),
             key.encoding.into(),
@@ -237,6 +237,15 @@ impl<'o> KeyTable<'o> {
             key.key.frequency.map(u64::from).into(),
         ];
         self.failed = self.sink.row(row).err();
+    }
+
+    /// The shape; one without anything that varies is the name itself.
+    fn shape_text(&self) -> String {
+        let shape = self.shape.bytes();
+        match &self.hash {
+            Some(hash) if !crate::pattern::varies(shape) => hash.of(shape),
+            _ => shape::text(shape),
+        }
     }
 
     /// Writes what is left.

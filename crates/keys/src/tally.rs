@@ -11,6 +11,7 @@ use unfrag_rdb::size::{Block, KeySize, Observer, SizeFor, Tally, Thresholds};
 use unfrag_rdb::text::{Need, Text};
 
 use crate::duplicate::Duplicates;
+use crate::rows::KeyHash;
 use crate::sample::{NAME_BYTES_MAX, Sample, VALUE_BYTES_MAX};
 use crate::shape::Shape;
 use crate::stats::{Near, Sum};
@@ -19,7 +20,7 @@ use crate::top::Top;
 use crate::tree::Tree;
 
 /// What to keep.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Keys in each list of the biggest.
     pub top: usize,
@@ -27,11 +28,13 @@ pub struct Options {
     pub now_ms: i64,
     /// Sum up slots: costs a checksum a key.
     pub by_slot: bool,
+    /// Replaces key names; examples of names and values are left out.
+    pub hash: Option<KeyHash>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { top: 10, now_ms: 0, by_slot: false }
+        Self { top: 10, now_ms: 0, by_slot: false, hash: None }
     }
 }
 
@@ -45,8 +48,8 @@ pub struct Group {
 }
 
 impl Group {
-    fn new(keep: usize) -> Self {
-        Self { sum: Sum::default(), biggest: Top::new(keep) }
+    fn new(keep: usize, options: &Options) -> Self {
+        Self { sum: Sum::default(), biggest: Top::new(keep, options.hash.clone()) }
     }
 
     #[inline]
@@ -68,6 +71,8 @@ const BLOCKS_FIRST: u64 = 64;
 const BLOCKS_EVERY: u64 = 256;
 /// Bytes of values kept as samples, all patterns together. Later patterns keep names only.
 const SAMPLE_BYTES_MAX: usize = 16 << 20;
+/// Slots of a Cluster.
+const SLOTS: usize = 16_384;
 /// Databases and types told apart.
 const GROUPS_MAX: usize = 64;
 
@@ -99,19 +104,20 @@ pub struct KeyTally {
 impl KeyTally {
     /// An empty one.
     pub fn new(options: Options, size_for: &SizeFor) -> Self {
-        let group = || Group::new(options.top);
-        let slots = if options.by_slot { vec![Group::new(1); 16_384] } else { Vec::new() };
+        let group = || Group::new(options.top, &options);
+        let top = || Top::new(options.top, options.hash.clone());
+        let slots =
+            if options.by_slot { vec![Group::new(1, &options); SLOTS] } else { Vec::new() };
         Self {
             tree: Tree::default(),
             types: BTreeMap::new(),
             dbs: BTreeMap::new(),
             ttl: std::array::from_fn(|_| group()),
             slots,
-            by_bytes: Top::new(options.top),
-            by_elements: Top::new(options.top),
+            by_bytes: top(),
+            by_elements: top(),
             duplicates: Duplicates::default(),
             about: BTreeMap::new(),
-            options,
             thresholds: size_for.thresholds,
             hasher: RandomState::default(),
             remembered: vec![(0, u32::MAX); REMEMBERED].into(),
@@ -122,6 +128,7 @@ impl KeyTally {
             value: None,
             sample_bytes: 0,
             scratch: Scratch::default(),
+            options,
         }
     }
 
@@ -150,10 +157,10 @@ impl KeyTally {
     }
 
     fn group(&mut self, key: &KeySize<'_>) {
-        let top = self.options.top;
+        let options = &self.options;
         let data_type = key.key.kind.data_type();
         let (group, by_elements) =
-            self.types.entry(data_type).or_insert_with(|| (Group::new(top), Top::new(top)));
+            self.types.entry(data_type).or_insert_with(|| type_group(options));
         group.add(key);
         if data_type != DataType::String {
             by_elements.offer(key.elements, key);
@@ -162,7 +169,7 @@ impl KeyTally {
         let db = key.key.db.unwrap_or(0);
         let is_known = self.dbs.len() < GROUPS_MAX || self.dbs.contains_key(&db);
         let db = if is_known { db } else { u64::MAX };
-        self.dbs.entry(db).or_insert_with(|| Group::new(top)).add(key);
+        self.dbs.entry(db).or_insert_with(|| Group::new(options.top, options)).add(key);
         if self.options.by_slot {
             let slot = usize::try_from(unfrag_rdb::slot::of(key.key.name)).unwrap_or_default();
             if let Some(group) = self.slots.get_mut(slot) {
@@ -213,6 +220,11 @@ impl KeyTally {
             self.sample_bytes -= gone.and_then(|s| s.value).map_or(0, |v| v.len());
         }
     }
+}
+
+/// A type's keys, by bytes and by elements.
+fn type_group(options: &Options) -> (Group, Top) {
+    (Group::new(options.top, options), Top::new(options.top, options.hash.clone()))
 }
 
 impl Observer for KeyTally {
@@ -285,7 +297,7 @@ impl Tally for KeyTally {
             thresholds: self.thresholds,
             ..SizeFor::new(unfrag_rdb::size::Server::Redis82)
         };
-        let mut new = Self::new(self.options, &size_for);
+        let mut new = Self::new(self.options.clone(), &size_for);
         new.duplicates = self.duplicates.fork();
         new
     }
@@ -294,15 +306,14 @@ impl Tally for KeyTally {
         self.tree.join(other.tree);
         self.generation = u32::MAX;
         self.remembered.fill((0, u32::MAX));
-        let top = self.options.top;
+        let options = &self.options;
         for (data_type, (group, by_elements)) in other.types {
-            let own =
-                self.types.entry(data_type).or_insert_with(|| (Group::new(top), Top::new(top)));
+            let own = self.types.entry(data_type).or_insert_with(|| type_group(options));
             own.0.join(group);
             own.1.join(by_elements);
         }
         for (db, group) in other.dbs {
-            self.dbs.entry(db).or_insert_with(|| Group::new(top)).join(group);
+            self.dbs.entry(db).or_insert_with(|| Group::new(options.top, options)).join(group);
         }
         self.ttl.iter_mut().zip(other.ttl).for_each(|(own, more)| own.join(more));
         self.slots.iter_mut().zip(other.slots).for_each(|(own, more)| own.join(more));

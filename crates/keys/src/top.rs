@@ -7,13 +7,15 @@ use serde::Serialize;
 use unfrag_rdb::problem::key_text;
 use unfrag_rdb::size::KeySize;
 
+use crate::rows::KeyHash;
+
 /// A large key, as reports show it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Big {
     /// What it is ranked by.
     #[serde(skip)]
     rank: u64,
-    /// Its name, printable (see [`key_text`]).
+    /// Its name, printable (see [`key_text`]), or the hash of it.
     pub key: String,
     /// Database.
     pub db: u64,
@@ -37,12 +39,13 @@ pub struct Top {
     keep: usize,
     /// What a key must exceed to get in.
     least: u64,
+    hash: Option<KeyHash>,
 }
 
 impl Top {
-    /// For `keep` keys.
-    pub fn new(keep: usize) -> Self {
-        Self { heap: BinaryHeap::new(), keep, least: if keep == 0 { u64::MAX } else { 0 } }
+    /// For `keep` keys; with a hash, no name is kept.
+    pub fn new(keep: usize, hash: Option<KeyHash>) -> Self {
+        Self { heap: BinaryHeap::new(), keep, least: if keep == 0 { u64::MAX } else { 0 }, hash }
     }
 
     /// Considers a key ranked by `rank`.
@@ -51,7 +54,10 @@ impl Top {
         if rank > self.least {
             self.put(Big {
                 rank,
-                key: key_text(key.key.name),
+                key: self
+                    .hash
+                    .as_ref()
+                    .map_or_else(|| key_text(key.key.name), |hash| hash.of(key.key.name)),
                 db: key.key.db.unwrap_or(0),
                 data_type: key.key.kind.data_type().name(),
                 encoding: key.encoding,

@@ -71,7 +71,8 @@ fn of_files(args: &KeysArgs, files: &[PathBuf]) -> anyhow::Result<Analysis> {
 }
 
 fn options(args: &KeysArgs) -> Options {
-    Options { top: args.top, now_ms: now_ms(), by_slot: args.by_slot }
+    let hash = args.out.hash_keys.as_deref().map(unfrag_keys::KeyHash::new);
+    Options { top: args.top, now_ms: now_ms(), by_slot: args.by_slot, hash }
 }
 
 fn now_ms() -> i64 {

@@ -25,6 +25,10 @@ pub(super) fn advise(context: &Context<'_>) -> Vec<Advice> {
     let values = found.len() as u64 * factor;
     let mut of = Shape::default();
     of.of(name);
+    let example = match context.tally.options.hash {
+        Some(_) => String::new(),
+        None => format!(", once as {}", unfrag_rdb::problem::key_text(name)),
+    };
     vec![Advice {
         kind: "duplicates",
         pattern: shape::text(of.bytes()),
@@ -34,10 +38,9 @@ pub(super) fn advise(context: &Context<'_>) -> Vec<Advice> {
         confidence: if factor == 1 { Confidence::High } else { Confidence::Medium },
         is_safe: false,
         why: format!(
-            "{values} values of {VALUE_BYTES_MIN} bytes or more stand under {keys} keys; the costliest one {} times, once as \
-             {}. Kept once under a hash of the value and referred to by it, they take the rest; readers then read twice",
-            most.keys * factor,
-            unfrag_rdb::problem::key_text(name)
+            "{values} values of {VALUE_BYTES_MIN} bytes or more stand under {keys} keys; the costliest one {} \
+             times{example}. Kept once under a hash of the value and referred to by it, they take the rest; readers then read twice",
+            most.keys
         ),
         next: None,
         tried: Vec::new(),

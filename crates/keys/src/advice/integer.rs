@@ -20,7 +20,11 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
     let samples: Vec<&Sample> =
         pattern.stats.reservoir.samples().iter().filter(|s| s.value.is_some()).collect();
     let hits: Vec<&&Sample> = samples.iter().filter(|s| hidden(s).is_some()).collect();
-    let example = hits.first()?.value.as_deref().map(unfrag_rdb::problem::key_text)?;
+    let first = hits.first()?.value.as_deref().unwrap_or_default();
+    let example = match context.tally.options.hash {
+        Some(_) => String::new(),
+        None => format!(", like \"{}\"", unfrag_rdb::problem::key_text(first)),
+    };
     if hits.len() * 100 < samples.len() * SHARE_PERCENT {
         return None;
     }
@@ -37,7 +41,7 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
         confidence: Confidence::of_samples(samples.len()),
         is_safe: false,
         why: format!(
-            "values are integers in a spelling that is kept as text, like \"{example}\"; written plainly they take no \
+            "values are integers in a spelling that is kept as text{example}; written plainly they take no \
              bytes of their own. Safe if no reader needs the padding, sign or decimals back"
         ),
         next: None,

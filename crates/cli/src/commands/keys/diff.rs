@@ -10,7 +10,7 @@ use unfrag_keys::{Analysis, Options, Report, diff};
 pub(super) fn run(args: &DiffArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let size_for = size_for(&args.size)?;
     let report = |path: &std::path::Path| -> anyhow::Result<Report> {
-        let options = Options { top: 0, now_ms: now_ms(), by_slot: false };
+        let options = Options { top: 0, now_ms: now_ms(), ..Options::default() };
         let analysis = Analysis::of_file(path, &size_for, options)
             .map_err(crate::commands::rdb::unreadable(path))?;
         Ok(analysis.report(None))

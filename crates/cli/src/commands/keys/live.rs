@@ -51,7 +51,7 @@ pub(super) fn read(
     let is_cluster = sources.iter().any(|s| s.sample.info.count("cluster_enabled") == Some(1));
     let options = Options { by_slot: args.by_slot || is_cluster, ..options(args) };
     let deadline = args.live.deadline.map(|after| Instant::now() + after);
-    let analysis = all(&sources, options, deadline)?;
+    let analysis = all(&sources, &options, deadline)?;
     Ok(analysis.report(malloc_stats.or(own_stats).as_ref()))
 }
 
@@ -122,7 +122,7 @@ fn guard(source: &Source) -> anyhow::Result<()> {
 /// Every server's analysis, joined in the order named so that the report does not depend on who was first.
 fn all(
     sources: &[Source],
-    options: Options,
+    options: &Options,
     deadline: Option<Instant>,
 ) -> anyhow::Result<Analysis> {
     let next = Mutex::new(sources.iter().enumerate());
@@ -133,7 +133,7 @@ fn all(
                 loop {
                     let taken = next.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((place, source)) = taken else { break };
-                    let result = one(source, options, deadline);
+                    let result = one(source, options.clone(), deadline);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
                 }
             });
