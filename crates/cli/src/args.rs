@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Restart(Box<crate::restart_args::RestartArgs>),
     /// Put back what an interrupted fix or restart changed, and delete what it set aside.
     Undo(Box<UndoArgs>),
+    /// Which keys hold the memory, by pattern; what would hashes or compression save?
+    Keys(Box<crate::keys_args::KeysArgs>),
     /// Verify a snapshot; size it for any server version.
     Rdb(crate::rdb_args::RdbArgs),
     /// Watch servers: history, metrics, alerts, a web page, remedies in the hours you allow.

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod explain;
 pub(crate) mod fix;
+pub(crate) mod keys;
 pub(crate) mod lab;
 pub(crate) mod man;
 pub(crate) mod rdb;

@@ -7,6 +7,7 @@ mod commands;
 mod connect_args;
 mod exit;
 mod fetch_args;
+mod keys_args;
 mod printer;
 mod rdb_args;
 mod render;
@@ -41,6 +42,7 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
         Command::Undo(args) => commands::undo::run(&args, printer),
         Command::Watch(args) => commands::watch::run(&args, printer),
         Command::Top(args) => commands::top::run(&args, printer),
+        Command::Keys(args) => commands::keys::run(&args, printer),
         Command::Lab(args) => commands::lab::run(&args, printer),
         Command::Rdb(args) => commands::rdb::run(&args, printer),
         Command::Explain(args) => commands::explain::run(&args, printer),

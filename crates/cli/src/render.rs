@@ -5,6 +5,7 @@
 pub(crate) mod fix;
 pub(crate) mod human;
 pub(crate) mod json;
+pub(crate) mod keys;
 pub(crate) mod ladder;
 pub(crate) mod markdown;
 pub(crate) mod paint;

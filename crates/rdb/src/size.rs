@@ -4,6 +4,8 @@
 //! as its allocator does. It is the floor a restart reaches.
 
 mod cost;
+mod estimate;
+mod fold;
 mod keyspace;
 mod like;
 mod server;
@@ -17,6 +19,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
+pub use estimate::{Estimate, Estimator};
+pub use fold::{Block, Observer, Tally, fold_bytes, fold_file, fold_reader};
 pub use server::{ALLOCATORS, SERVERS, Server, SizeFor, Thresholds, UnknownServer};
 pub use unfrag_model::size_class::Allocator;
 
@@ -27,6 +31,7 @@ use crate::parallel::{self, Queue, SEGMENT_BYTES, Segment};
 use crate::problem::{Flaw, FlawKind, Problem};
 use crate::reader::{Item, Key, Reader};
 use crate::text::Text;
+use fold::{Each, Ignore, States, Watched};
 use keyspace::Db;
 use value::{Sized, ValueSize};
 
@@ -41,6 +46,10 @@ pub struct KeySize<'k> {
     pub encoding: &'static str,
     /// Elements, or bytes of a string.
     pub elements: u64,
+    /// Bytes of the longest element, where the walk saw elements.
+    pub longest: u64,
+    /// For a table or skiplist: bytes of the key if it were packed instead.
+    pub packed_bytes: Option<u64>,
 }
 
 /// Keys and bytes of all keys of a type and encoding.
@@ -99,12 +108,12 @@ pub struct SizeReport {
 /// # Errors
 /// Only when the file cannot be opened or mapped.
 pub fn size_file(path: &Path, size_for: &SizeFor) -> io::Result<SizeReport> {
-    size_fold(path, size_for, || (), |(), _| ()).map(|(report, _)| report)
+    fold_file(path, size_for, Ignore).map(|(report, Ignore)| report)
 }
 
 /// As [`size_file`], telling of every key on the core that sized it: each core has a state of its own, made by
 /// `state`, and all states come back for the caller to join. Keys of a state are in file order, but which
-/// state a key goes to is not said. What is not a mapped file has one state.
+/// state a key goes to is not said. What is not a mapped file has one state. [`fold_file`] tells more.
 ///
 /// # Errors
 /// Only when the file cannot be opened or mapped.
@@ -114,15 +123,8 @@ pub fn size_fold<S: Send>(
     state: impl Fn() -> S + Sync,
     each: impl Fn(&mut S, &KeySize<'_>) + Sync,
 ) -> io::Result<(SizeReport, Vec<S>)> {
-    let name = path.display().to_string();
-    match container::open(path)? {
-        Source::Mapped(map) => fold_bytes(&name, map.bytes(), size_for, &state, &each),
-        source @ Source::Streamed { .. } => {
-            let mut only = state();
-            let report = size_source(&name, source, size_for, |key| each(&mut only, key));
-            Ok((report, vec![only]))
-        }
-    }
+    let (report, states) = fold_file(path, size_for, States::new(&state, &each))?;
+    Ok((report, states.all()))
 }
 
 /// As [`size_file`], telling `each` of every key in file order, on one core.
@@ -137,10 +139,10 @@ pub fn size_each(
     let name = path.display().to_string();
     Ok(match container::open(path)? {
         Source::Mapped(map) => match unframed(map.bytes()) {
-            Ok(slice) => Sizer::new(size_for).run(slice, each).report(&name),
-            Err(source) => size_source(&name, source?, size_for, each),
+            Ok(slice) => Sizer::new(size_for).run(slice, &mut Each(each)).report(&name),
+            Err(source) => size_source(&name, source?, size_for, &mut Each(each)),
         },
-        source @ Source::Streamed { .. } => size_source(&name, source, size_for, each),
+        source @ Source::Streamed { .. } => size_source(&name, source, size_for, &mut Each(each)),
     })
 }
 
@@ -154,34 +156,15 @@ pub fn size_reader<'s>(
     size_for: &SizeFor,
     each: impl FnMut(&KeySize<'_>),
 ) -> io::Result<SizeReport> {
-    Ok(size_source(name, container::streamed(source)?, size_for, each))
+    Ok(size_source(name, container::streamed(source)?, size_for, &mut Each(each)))
 }
 
 /// Sizes a snapshot that is all in memory.
 pub fn size_bytes(name: &str, bytes: &[u8], size_for: &SizeFor) -> SizeReport {
-    fold_bytes(name, bytes, size_for, &|| (), &|(), _| ()).map_or_else(
-        |_| Sizer::broken(size_for, FlawKind::BadWrapper).report(name),
-        |(report, _)| report,
-    )
-}
-
-fn fold_bytes<S: Send>(
-    name: &str,
-    bytes: &[u8],
-    size_for: &SizeFor,
-    state: &(impl Fn() -> S + Sync),
-    each: &(impl Fn(&mut S, &KeySize<'_>) + Sync),
-) -> io::Result<(SizeReport, Vec<S>)> {
     match unframed(bytes) {
-        Ok(slice) => {
-            let (sizer, states) = Sizer::new(size_for).run_on_all_cores(slice, state, each);
-            Ok((sizer.report(name), states))
-        }
-        Err(source) => {
-            let mut only = state();
-            let report = size_source(name, source?, size_for, |key| each(&mut only, key));
-            Ok((report, vec![only]))
-        }
+        Ok(slice) => Sizer::new(size_for).run_on_all_cores(slice, Ignore).0.report(name),
+        Err(Ok(source)) => size_source(name, source, size_for, &mut Ignore),
+        Err(Err(_)) => Sizer::broken(size_for, FlawKind::BadWrapper).report(name),
     }
 }
 
@@ -199,15 +182,15 @@ fn size_source(
     name: &str,
     source: Source<'_>,
     size_for: &SizeFor,
-    each: impl FnMut(&KeySize<'_>),
+    observer: &mut impl Observer,
 ) -> SizeReport {
     match source {
         Source::Mapped(map) => {
-            Sizer::new(size_for).run(Slice::new(map.bytes(), 0), each).report(name)
+            Sizer::new(size_for).run(Slice::new(map.bytes(), 0), observer).report(name)
         }
         Source::Streamed { bytes, framing, .. } => {
             let input = Stream::new(bytes, framing.before as u64);
-            Sizer::new(size_for).run(input, each).report(name)
+            Sizer::new(size_for).run(input, observer).report(name)
         }
     }
 }
@@ -240,8 +223,8 @@ impl Sizer {
         Self { problem, ..Self::new(size_for) }
     }
 
-    fn run(mut self, input: impl Input, each: impl FnMut(&KeySize<'_>)) -> Self {
-        let result = Reader::new(input).and_then(|mut reader| self.keys(&mut reader, each));
+    fn run(mut self, input: impl Input, observer: &mut impl Observer) -> Self {
+        let result = Reader::new(input).and_then(|mut reader| self.keys(&mut reader, observer));
         if let Err(flaw) = result {
             self.problem = Some(Problem::new(flaw, None, None));
         }
@@ -249,50 +232,44 @@ impl Sizer {
     }
 
     /// The same where all bytes are at hand: one core finds the keys, all of them size.
-    fn run_on_all_cores<S: Send>(
-        self,
-        input: Slice<'_>,
-        state: &(impl Fn() -> S + Sync),
-        each: &(impl Fn(&mut S, &KeySize<'_>) + Sync),
-    ) -> (Self, Vec<S>) {
+    fn run_on_all_cores<T: Tally>(self, input: Slice<'_>, mut tally: T) -> (Self, T) {
         let threads = parallel::threads(0, input.rest().len());
-        let reader = Reader::new(input).ok().filter(|_| threads > 1);
-        let Some(mut reader) = reader else {
-            let mut only = state();
-            let sizer = self.run(input, |key| each(&mut only, key));
-            return (sizer, vec![only]);
+        if threads == 1 {
+            return (self.run(input, &mut tally), tally);
+        }
+        let Ok(mut reader) = Reader::new(input) else {
+            return (self.run(input, &mut tally), tally);
         };
-        let (size_for, header) = (self.size_for, reader.header());
         let queue = Queue::default();
-        let sum = Mutex::new((self, Vec::new()));
-        let one = |(own, state): &mut (Self, S), segment| {
-            own.segment(input, header, segment, |key| each(state, key));
-        };
-        let finish = |mut own: (Self, S)| {
+        let size_for = self.size_for;
+        let sum = Mutex::new((self, tally));
+        let header = reader.header();
+        let start = || (Self::new(&size_for), lock(&sum).1.fork());
+        let help = |(mut own, mut tally): (Self, T)| {
             while let Some(segment) = queue.next() {
-                one(&mut own, segment);
+                own.segment(input, header, segment, &mut tally);
             }
-            let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-            sum.0.merge(own.0);
-            sum.1.push(own.1);
+            let mut sum = lock(&sum);
+            sum.0.merge(own);
+            sum.1.join(tally);
         };
         let broken = std::thread::scope(|scope| {
             for _ in 1..threads {
-                scope.spawn(|| finish((Self::new(&size_for), state())));
+                scope.spawn(|| help(start()));
             }
-            let mut own = (Self::new(&size_for), state());
+            let (mut own, mut tally) = start();
             let broken = cut(&mut reader, |segment| {
                 if let Some(oldest) = queue.add(segment) {
-                    one(&mut own, oldest);
+                    own.segment(input, header, oldest, &mut tally);
                 }
             });
             queue.close();
-            finish(own);
+            help((own, tally));
             broken
         });
-        let (mut sum, states) = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (mut sum, tally) = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
         sum.problem = broken.map(|flaw| Problem::new(flaw, None, None));
-        (sum, states)
+        (sum, tally)
     }
 
     fn segment(
@@ -300,7 +277,7 @@ impl Sizer {
         whole: Slice<'_>,
         header: Header,
         segment: Segment,
-        each: impl FnMut(&KeySize<'_>),
+        observer: &mut impl Observer,
     ) {
         let base = whole.offset();
         let from = index(segment.start.saturating_sub(base));
@@ -308,7 +285,7 @@ impl Sizer {
         let bytes = whole.rest().get(from..to).unwrap_or_default();
         let mut reader = Reader::resume(Slice::new(bytes, segment.start), header, segment.db);
         // It ends where the piece does; damage has been met on the walk that cut it.
-        let _ = self.keys(&mut reader, each);
+        let _ = self.keys(&mut reader, observer);
     }
 
     fn merge(&mut self, other: Self) {
@@ -329,10 +306,10 @@ impl Sizer {
         self.total.expired_keys += other.total.expired_keys;
     }
 
-    fn keys<I: Input>(
+    fn keys<I: Input, O: Observer>(
         &mut self,
         reader: &mut Reader<I>,
-        mut each: impl FnMut(&KeySize<'_>),
+        observer: &mut O,
     ) -> Result<(), Flaw> {
         let mut name = Vec::new();
         let mut db = (None, Db::default());
@@ -344,12 +321,18 @@ impl Sizer {
                 }
                 db.1.keys += 1;
                 let key = Key::plain_string(offset, selected, name);
-                each(&self.sized(key, value::string(Text::Bytes(value))));
+                let text = Text::Bytes(value);
+                self.value.cost.record(observer.open(&key));
+                observer.text(text);
+                self.close(key, value::string(text), observer);
                 continue;
             }
             let key = match reader.next_item() {
                 Ok(Some(Item::Key(key))) => key,
-                Ok(Some(_)) => continue,
+                Ok(Some(item)) => {
+                    observer.item(&item);
+                    continue;
+                }
                 Ok(None) => break Ok(()),
                 Err(flaw) => break Err(flaw),
             };
@@ -360,7 +343,8 @@ impl Sizer {
             name.extend_from_slice(key.name);
             let key = Key { name: &name, ..key_without_name(&key) };
             self.value.begin(key.kind);
-            if let Err(flaw) = reader.value(&mut self.value) {
+            self.value.cost.record(observer.open(&key));
+            if let Err(flaw) = reader.value(&mut Watched { size: &mut self.value, observer }) {
                 break Err(flaw);
             }
             if db.0 != key.db {
@@ -370,10 +354,20 @@ impl Sizer {
             db.1.expires += u64::from(key.expires_ms.is_some());
             let sized = self.value.finish();
             db.1.volatile += u64::from(sized.has_volatile_fields);
-            each(&self.sized(key, sized));
+            self.close(key, sized, observer);
         };
         self.add_db(db);
         result
+    }
+
+    #[inline]
+    fn close(&mut self, key: Key<'_>, sized: Sized, observer: &mut impl Observer) {
+        let whole = self.sized(key, sized);
+        if self.value.cost.is_recording() {
+            observer.close(&whole, &self.value.cost.recorded());
+        } else {
+            observer.close(&whole, &[]);
+        }
     }
 
     fn has_expired(&mut self, key: &Key<'_>) -> bool {
@@ -395,7 +389,16 @@ impl Sizer {
         sum.elements = sum.elements.saturating_add(sized.elements);
         self.total.keys += 1;
         self.total.bytes += whole.bytes;
-        KeySize { key, bytes: whole.bytes, encoding: whole.encoding, elements: sized.elements }
+        KeySize {
+            key,
+            bytes: whole.bytes,
+            encoding: whole.encoding,
+            elements: sized.elements,
+            longest: sized.longest,
+            packed_bytes: sized
+                .packed
+                .map(|packed| (whole.bytes + packed).saturating_sub(sized.bytes)),
+        }
     }
 
     fn add_db(&mut self, (number, found): (Option<u64>, Db)) {
@@ -474,6 +477,10 @@ fn cut(reader: &mut Reader<Slice<'_>>, mut add: impl FnMut(Segment)) -> Option<F
     let (end, broken) = broken;
     add(Segment { end, ..segment });
     broken
+}
+
+fn lock<S>(sum: &Mutex<S>) -> std::sync::MutexGuard<'_, S> {
+    sum.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `key` with its name left out, free of the reader it came from.

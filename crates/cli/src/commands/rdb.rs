@@ -34,7 +34,7 @@ pub(crate) struct Unreadable {
     source: std::io::Error,
 }
 
-fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Unreadable + '_ {
+pub(crate) fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Unreadable + '_ {
     |source| Unreadable { path: path.display().to_string(), source }
 }
 

@@ -3,7 +3,11 @@
 //! Each function names the structure and gives the bytes that the allocator takes for it. Sources are the servers'
 //! own headers, by release; numbers were checked against growth of `used_memory` after loading.
 
+use std::cell::{Cell, RefCell};
+
 use unfrag_model::size_class::Allocator;
+
+use super::fold::Block;
 
 use super::server::{Server, SizeFor};
 
@@ -14,6 +18,8 @@ pub(super) struct Cost {
     allocator: Allocator,
     /// Expected bytes of a skiplist node's levels are the same for every member of a given base: kept per base class.
     plain_node: u64,
+    recording: Cell<bool>,
+    blocks: RefCell<Vec<Block>>,
 }
 
 /// Levels of a skiplist: each next one with probability 1/4, up to 32; beyond ten the rest weighs nothing.
@@ -23,8 +29,13 @@ pub(super) const MILLI: u64 = 1000;
 
 impl Cost {
     pub(super) fn new(size_for: &SizeFor) -> Self {
-        let mut cost =
-            Self { server: size_for.server, allocator: size_for.allocator, plain_node: 0 };
+        let mut cost = Self {
+            server: size_for.server,
+            allocator: size_for.allocator,
+            plain_node: 0,
+            recording: Cell::new(false),
+            blocks: RefCell::default(),
+        };
         cost.plain_node = cost.expected_levels(24);
         cost
     }
@@ -32,7 +43,57 @@ impl Cost {
     /// Bytes taken by a request of `bytes`.
     #[inline]
     pub(super) fn block(&self, bytes: u64) -> u64 {
-        self.allocator.usable(bytes)
+        let class_bytes = self.allocator.usable(bytes);
+        if self.recording.get() {
+            self.note(class_bytes, 1);
+        }
+        class_bytes
+    }
+
+    /// Starts or ends a list of the blocks asked for.
+    #[inline]
+    pub(super) fn record(&self, wanted: bool) {
+        self.recording.set(wanted);
+        if wanted {
+            self.blocks.borrow_mut().clear();
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_recording(&self) -> bool {
+        self.recording.get()
+    }
+
+    /// The list.
+    pub(super) fn recorded(&self) -> Vec<Block> {
+        self.blocks.borrow().clone()
+    }
+
+    #[cold]
+    fn note(&self, class_bytes: u64, count: u64) {
+        let mut blocks = self.blocks.borrow_mut();
+        match blocks.iter_mut().find(|block| block.class_bytes == class_bytes) {
+            Some(block) => block.count += count,
+            None => blocks.push(Block { class_bytes, count }),
+        }
+    }
+
+    /// Makes the list agree with a value of `bytes`: prices that were multiplied stand in it once.
+    pub(super) fn settle(&self, bytes: u64, elements: u64, is_one_block: bool) {
+        if !self.recording.get() {
+            return;
+        }
+        if is_one_block {
+            self.blocks.borrow_mut().clear();
+            self.note(bytes, 1);
+            return;
+        }
+        let listed: u64 = self.blocks.borrow().iter().map(|b| b.class_bytes * b.count).sum();
+        let missing = bytes.saturating_sub(listed);
+        let each = missing / elements.max(1);
+        if each > 0 {
+            self.note(self.allocator.usable(each), elements);
+        }
     }
 
     /// Request for a string of `length` with its header and terminator.
