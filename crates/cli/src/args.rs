@@ -97,6 +97,9 @@ pub(crate) struct CheckArgs {
     /// Use this advisory table instead of the built-in one.
     #[arg(long, help_heading = "Output", value_name = "FILE")]
     pub(crate) advisories: Option<PathBuf>,
+    /// A snapshot of this server: what a restart would reach is then sized from it, key by key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) snapshot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
