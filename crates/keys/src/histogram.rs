@@ -86,7 +86,8 @@ fn bucket(value: u64) -> usize {
     let value = value.max(1);
     let doubling = u64::from(value.ilog2());
     // The two bits after the first.
-    let part = if doubling >= 2 { value >> (doubling - 2) & 3 } else { value << (2 - doubling) & 3 };
+    let part =
+        if doubling >= 2 { value >> (doubling - 2) & 3 } else { value << (2 - doubling) & 3 };
     usize::try_from(doubling * PARTS + part).unwrap_or(BUCKETS).min(BUCKETS - 1)
 }
 

@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn nothing_in_a_key_ends_the_script() {
-        let hostile = serde_json::to_string("</script><img src=x onerror=alert(1)>&\u{2028}").unwrap();
+        let hostile =
+            serde_json::to_string("</script><img src=x onerror=alert(1)>&\u{2028}").unwrap();
         let text = harmless(&hostile);
         assert!(!text.contains(['<', '>', '&', '\u{2028}']), "{text}");
         let back: String = serde_json::from_str(&text).unwrap();

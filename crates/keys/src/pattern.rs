@@ -100,12 +100,7 @@ pub fn tree(tree: &Tree) -> Branch {
     branch(tree, tree.root(), &mut Vec::new(), String::new())
 }
 
-fn branch<'t>(
-    tree: &'t Tree,
-    node: NodeId,
-    path: &mut Vec<&'t [u8]>,
-    label: String,
-) -> Branch {
+fn branch<'t>(tree: &'t Tree, node: NodeId, path: &mut Vec<&'t [u8]>, label: String) -> Branch {
     let stats = tree.stats(node);
     let (mut keys, mut bytes) = stats.map_or((0, 0), |s| (s.keys, s.bytes));
     let mut children = Vec::new();

@@ -196,9 +196,8 @@ fn slots(slots: &[Group]) -> Vec<GroupRow> {
 fn types(reports: &[SizeReport]) -> Vec<TypeSize> {
     let mut types: Vec<TypeSize> = Vec::new();
     for found in reports.iter().flat_map(|r| &r.types) {
-        let is_it = |t: &&mut TypeSize| {
-            t.data_type == found.data_type && t.encoding == found.encoding
-        };
+        let is_it =
+            |t: &&mut TypeSize| t.data_type == found.data_type && t.encoding == found.encoding;
         match types.iter_mut().find(is_it) {
             Some(sum) => {
                 sum.keys += found.keys;
@@ -411,8 +410,7 @@ impl PatternRow {
             size: stats.sizes.quantiles(),
             ttl: buckets(TTL_NAMES.iter().map(|(_, name)| *name), &stats.ttl),
             idle: buckets(IDLE_NAMES.iter().map(|(_, name)| *name), &stats.idle),
-            frequency: (frequency.keys > 0)
-                .then(|| frequency.bytes as f64 / frequency.keys as f64),
+            frequency: (frequency.keys > 0).then(|| frequency.bytes as f64 / frequency.keys as f64),
             has_hash_tag: pattern.has_hash_tag(),
         }
     }

@@ -261,7 +261,8 @@ impl Shape {
     fn mixed(&mut self, text: &[u8], run: &Run) {
         let letters = run.length - run.digits;
         let is_word_and_number = run.changes == 1 && run.first_is_letter;
-        let is_short = run.length < 8 || (run.length < 16 && (is_word_and_number || run.digits < 2));
+        let is_short =
+            run.length < 8 || (run.length < 16 && (is_word_and_number || run.digits < 2));
         if run.is_hex && !is_short {
             return self.put(Placeholder::Hash);
         }

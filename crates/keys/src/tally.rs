@@ -106,8 +106,7 @@ impl KeyTally {
     pub fn new(options: Options, size_for: &SizeFor) -> Self {
         let group = || Group::new(options.top, &options);
         let top = || Top::new(options.top, options.hash.clone());
-        let slots =
-            if options.by_slot { vec![Group::new(1, &options); SLOTS] } else { Vec::new() };
+        let slots = if options.by_slot { vec![Group::new(1, &options); SLOTS] } else { Vec::new() };
         Self {
             tree: Tree::default(),
             types: BTreeMap::new(),
@@ -259,9 +258,10 @@ impl Observer for KeyTally {
         if self.is_sampled {
             self.value = match text {
                 Text::Omitted { .. } => None,
-                text => text.bytes(&mut self.scratch).ok().map(|bytes| {
-                    bytes.get(..VALUE_BYTES_MAX).unwrap_or(bytes).to_vec()
-                }),
+                text => text
+                    .bytes(&mut self.scratch)
+                    .ok()
+                    .map(|bytes| bytes.get(..VALUE_BYTES_MAX).unwrap_or(bytes).to_vec()),
             };
         }
         self.duplicates.text(text);

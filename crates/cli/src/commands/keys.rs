@@ -99,8 +99,7 @@ fn size_for(args: &SizeForArgs) -> anyhow::Result<SizeFor> {
 
 fn malloc_stats(args: &KeysArgs) -> anyhow::Result<Option<MallocStats>> {
     let Some(path) = &args.malloc_stats else { return Ok(None) };
-    let text =
-        std::fs::read_to_string(path).map_err(crate::commands::rdb::unreadable(path))?;
+    let text = std::fs::read_to_string(path).map_err(crate::commands::rdb::unreadable(path))?;
     let stats = MallocStats::parse(&text).ok_or_else(|| UsageError {
         message: format!("`{}` is no output of MEMORY MALLOC-STATS", path.display()),
     })?;

@@ -253,8 +253,7 @@ fn fragmentation(report: &Report, paint: Paint) -> Vec<String> {
             .take(3)
             .map(|o| format!("{} {:.0} %", printable(&o.pattern), o.share * 100.0))
             .collect();
-        let owners =
-            if owners.is_empty() { "no key".to_owned() } else { owners.join(", ") };
+        let owners = if owners.is_empty() { "no key".to_owned() } else { owners.join(", ") };
         let text = format!(
             "{:>8} free in blocks of {} bytes ({:.0} % used): {owners}",
             short(bin.waste_bytes),

@@ -129,8 +129,7 @@ fn dictionary(samples: &[&Sample]) -> Option<Vec<u8>> {
     if samples.len() < DICTIONARY_SAMPLES {
         return None;
     }
-    let values: Vec<&[u8]> =
-        samples.iter().step_by(2).filter_map(|s| s.value.as_deref()).collect();
+    let values: Vec<&[u8]> = samples.iter().step_by(2).filter_map(|s| s.value.as_deref()).collect();
     let bytes: usize = values.iter().map(|v| v.len()).sum();
     zstd::dict::from_samples(&values, (bytes / 4).clamp(256, DICTIONARY_BYTES)).ok()
 }

@@ -62,6 +62,7 @@ fn hidden(sample: &Sample) -> Option<i64> {
         Some(_) => return None,
         None => text,
     };
-    let is_number = whole.bytes().skip(usize::from(whole.starts_with('-'))).all(|b| b.is_ascii_digit());
+    let is_number =
+        whole.bytes().skip(usize::from(whole.starts_with('-'))).all(|b| b.is_ascii_digit());
     if is_number { whole.parse().ok() } else { None }
 }

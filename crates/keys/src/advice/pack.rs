@@ -62,9 +62,7 @@ fn thing(context: &Context<'_>, fields: &[&Pattern<'_>]) -> Option<Advice> {
     let stem_text = shape::text(&stem.concat());
     let into = stem_text.trim_end_matches(|c: char| c.is_ascii_punctuation() && c != '}');
     let mut estimator = context.estimator();
-    let sum: u64 = (0..TRIALS)
-        .map(|trial| one_hash(&mut estimator, fields, trial, hashes))
-        .sum();
+    let sum: u64 = (0..TRIALS).map(|trial| one_hash(&mut estimator, fields, trial, hashes)).sum();
     let hash_bytes = sum as f64 / TRIALS as f64;
     let tables = table_bytes(&estimator, keys, hashes);
     Some(Advice {
@@ -82,20 +80,13 @@ fn thing(context: &Context<'_>, fields: &[&Pattern<'_>]) -> Option<Advice> {
              expires and all values sampled are within hash-max-listpack-value, so nothing is lost but per-field EXPIRE",
             fields.len()
         ),
-        next: Some(format!(
-            "unfrag reshape hash --match '{stem_text}{{field}}' --into '{into}'"
-        )),
+        next: Some(format!("unfrag reshape hash --match '{stem_text}{{field}}' --into '{into}'")),
         tried: Vec::new(),
     })
 }
 
 /// Bytes of one hash made of the samples: each field is in as many trials as things have it.
-fn one_hash(
-    estimator: &mut Estimator,
-    fields: &[&Pattern<'_>],
-    trial: usize,
-    hashes: u64,
-) -> u64 {
+fn one_hash(estimator: &mut Estimator, fields: &[&Pattern<'_>], trial: usize, hashes: u64) -> u64 {
     let share = (trial as f64 + 0.5) / TRIALS as f64;
     let mut name = 0;
     let mut pairs: Vec<(&[u8], &[u8])> = Vec::new();

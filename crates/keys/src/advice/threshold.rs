@@ -25,14 +25,12 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
     .map(|(_, name, entries, longest)| (name, entries, longest))?;
     // The name that servers before 7.0 know; later ones know both.
     let packed = if context.size_for.server == Server::Redis62 { "ziplist" } else { "listpack" };
-    let settings: Vec<String> = [
-        ("entries", entries, near.elements_max),
-        ("value", longest, near.longest_max),
-    ]
-    .into_iter()
-    .filter(|(_, limit, needed)| needed > limit)
-    .map(|(what, _, needed)| format!("CONFIG SET {name}-max-{packed}-{what} {needed}"))
-    .collect();
+    let settings: Vec<String> =
+        [("entries", entries, near.elements_max), ("value", longest, near.longest_max)]
+            .into_iter()
+            .filter(|(_, limit, needed)| needed > limit)
+            .map(|(what, _, needed)| format!("CONFIG SET {name}-max-{packed}-{what} {needed}"))
+            .collect();
     Some(Advice {
         kind: "threshold",
         pattern: pattern.text.clone(),

@@ -21,10 +21,7 @@ pub(super) struct Parquet<'o> {
 }
 
 impl<'o> Parquet<'o> {
-    pub(super) fn new(
-        out: Box<dyn Write + Send + 'o>,
-        columns: Columns,
-    ) -> Result<Self, RowError> {
+    pub(super) fn new(out: Box<dyn Write + Send + 'o>, columns: Columns) -> Result<Self, RowError> {
         let fields = columns
             .iter()
             .map(|(name, kind)| {

@@ -23,14 +23,8 @@ fn add(tree: &mut Tree, key: &str) {
         frequency: None,
         meta_classes: 0,
     };
-    let sized = KeySize {
-        key,
-        bytes: 64,
-        encoding: "raw",
-        elements: 1,
-        longest: 0,
-        packed_bytes: None,
-    };
+    let sized =
+        KeySize { key, bytes: 64, encoding: "raw", elements: 1, longest: 0, packed_bytes: None };
     tree.at(place).unwrap().add(&sized, TtlBucket::None);
 }
 
@@ -51,7 +45,9 @@ fn patterns(tree: &Tree) -> Vec<(String, u64)> {
 /// Words as people have names, none twice.
 fn name(number: u64) -> String {
     let letters = |n: u64| char::from(b'a' + u8::try_from(n % 26).unwrap());
-    (0..6).map(|place| letters(number / 26_u64.pow(place) + number * 7 * u64::from(place))).collect()
+    (0..6)
+        .map(|place| letters(number / 26_u64.pow(place) + number * 7 * u64::from(place)))
+        .collect()
 }
 
 #[test]
@@ -77,7 +73,10 @@ fn words_that_begin_alike_keep_their_beginning() {
         add(&mut tree, &format!("sess_{}", name(number)));
         add(&mut tree, &format!("order:{number}"));
     }
-    assert_eq!(patterns(&tree), [("order:{id}".to_owned(), 3000), ("sess_{name}".to_owned(), 3000)]);
+    assert_eq!(
+        patterns(&tree),
+        [("order:{id}".to_owned(), 3000), ("sess_{name}".to_owned(), 3000)]
+    );
 }
 
 #[test]
@@ -94,7 +93,9 @@ fn names_seen_once_each_are_names_even_if_few() {
 #[test]
 fn joining_halves_gives_the_whole() {
     let keys: Vec<String> = (0..4000)
-        .map(|n| format!("a:{}:{}", name(n * 31 % 900), ["x", "y", "z"][usize::try_from(n % 3).unwrap()]))
+        .map(|n| {
+            format!("a:{}:{}", name(n * 31 % 900), ["x", "y", "z"][usize::try_from(n % 3).unwrap()])
+        })
         .collect();
     let mut whole = Tree::default();
     keys.iter().for_each(|key| add(&mut whole, key));

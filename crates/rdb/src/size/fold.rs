@@ -119,9 +119,7 @@ fn fold_source<T: Tally>(
 ) -> (SizeReport, T) {
     let sizer = Sizer::new(size_for);
     let sum = match source {
-        Source::Mapped(map) => {
-            sizer.run(crate::input::Slice::new(map.bytes(), 0), &mut tally)
-        }
+        Source::Mapped(map) => sizer.run(crate::input::Slice::new(map.bytes(), 0), &mut tally),
         Source::Streamed { bytes, framing, .. } => {
             sizer.run(Stream::new(bytes, framing.before as u64), &mut tally)
         }
