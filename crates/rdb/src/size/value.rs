@@ -45,6 +45,7 @@ pub(super) enum StringForm {
 /// Bytes of fields and values up to which newer servers keep both in one allocation.
 const ENTRY_MAX: u64 = 128;
 const LISTPACK_FRAME: u64 = 7;
+const ZIPLIST_FRAME: u64 = 11;
 
 /// The visitor that sizes. [`ValueSize::begin`] before and [`ValueSize::finish`] after each value.
 #[derive(Debug)]
@@ -309,7 +310,9 @@ impl ValueSize {
 
     /// Elements as one packed encoding.
     fn repacked(&self) -> u64 {
-        self.cost.block(LISTPACK_FRAME + self.sums.entry_bytes)
+        let frame =
+            if self.cost.server == Server::Redis62 { ZIPLIST_FRAME } else { LISTPACK_FRAME };
+        self.cost.block(frame + self.sums.entry_bytes)
     }
 
     #[inline]
