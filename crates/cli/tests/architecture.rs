@@ -24,7 +24,7 @@ fn dependencies_point_one_way() {
         ("rdb", &["model"]),
         ("diagnose", &["model"]),
         ("client", &["model"]),
-        ("act", &["model", "client", "diagnose"]),
+        ("act", &["model", "rdb", "client", "diagnose"]),
         ("testbed", &[]),
         ("cli", &["model", "rdb", "diagnose", "client", "act", "testbed"]),
     ]
