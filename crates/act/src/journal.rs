@@ -4,6 +4,7 @@
 //! file's lock while it lives; a file without an `end` line and without a lock is a run that was killed.
 
 use crate::ActError;
+use crate::reshape::spec::{Job, Spec};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -51,6 +52,18 @@ pub enum Entry {
         /// The prefix.
         prefix: String,
     },
+    /// A reshape is about to begin, or to go on.
+    Reshape {
+        /// What; the inverse is the same the other way, for what was moved.
+        spec: Spec,
+    },
+    /// These are about to be moved, each in one atomic step.
+    Moving {
+        /// Their database.
+        db: u32,
+        /// Hashes with their fields, or keys.
+        jobs: Vec<Job>,
+    },
     /// The run ended with everything put back.
     End,
 }
@@ -70,6 +83,11 @@ impl Journals {
     /// The user's: `$XDG_STATE_HOME/unfrag`, or `~/.local/state/unfrag`.
     pub fn of_user() -> Self {
         Self::at(folder_of_user())
+    }
+
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Begins the journal of a run. Refuses while another run on this process lives, or has left changes behind.
@@ -193,6 +211,17 @@ pub struct Unfinished {
     pub settings: Vec<(String, String, String)>,
     /// Prefixes under which keys may still be set aside.
     pub prefixes: Vec<String>,
+    /// A reshape, and what it has moved or was about to.
+    pub reshape: Option<Moved>,
+}
+
+/// What a reshape has moved or was about to, by database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// What was to be done.
+    pub spec: Spec,
+    /// In order.
+    pub jobs: Vec<(u32, Job)>,
 }
 
 impl Unfinished {
@@ -223,6 +252,7 @@ impl Unfinished {
             is_running,
             settings,
             prefixes,
+            reshape: moved(entries),
         }))
     }
 }
@@ -247,6 +277,20 @@ fn outstanding(entries: &[Entry]) -> (Vec<(String, String, String)>, Vec<String>
         }
     }
     (settings, prefixes)
+}
+
+fn moved(entries: Vec<Entry>) -> Option<Moved> {
+    let mut moved: Option<Moved> = None;
+    for entry in entries {
+        match (entry, &mut moved) {
+            (Entry::Reshape { spec }, None) => moved = Some(Moved { spec, jobs: vec![] }),
+            (Entry::Moving { db, jobs }, Some(moved)) => {
+                moved.jobs.extend(jobs.into_iter().map(|job| (db, job)));
+            }
+            _ => {}
+        }
+    }
+    moved
 }
 
 fn short(run_id: &str) -> String {

@@ -12,6 +12,15 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
+/// The slot of a key: of what its first braces hold, if that is anything.
+pub(crate) fn slot(key: &[u8]) -> usize {
+    let tag = key.iter().position(|b| *b == b'{').and_then(|open| {
+        let rest = key.get(open + 1..)?;
+        rest.get(..rest.iter().position(|b| *b == b'}')?).filter(|tag| !tag.is_empty())
+    });
+    usize::from(crc16(tag.unwrap_or(key))) % SLOTS
+}
+
 /// For every slot a short text that hashes to it, so that a name `x{tag}y` lives in any slot wanted.
 #[derive(Debug)]
 pub(crate) struct Tags(Vec<String>);
@@ -60,6 +69,9 @@ mod tests {
     #[test]
     fn every_slot_has_a_tag_and_the_checksum_is_the_specifications() {
         assert_eq!(crc16(b"123456789"), 0x31c3);
+        assert_eq!(slot(b"user:{7}:name"), slot(b"{7}"));
+        assert_eq!(slot(b"user:{7}:name"), slot(b"7"));
+        assert_eq!(slot(b"a{}{7}"), usize::from(crc16(b"a{}{7}")) % SLOTS);
         let tags = Tags::new();
         for slot in 0..16_384u16 {
             assert_eq!(crc16(tags.of(slot).as_bytes()) % 16_384, slot);

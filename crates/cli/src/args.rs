@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Fix(Box<FixArgs>),
     /// Put back what an interrupted fix changed, and delete what it set aside.
     Undo(Box<UndoArgs>),
+    /// Keep the same data in less memory: keys into hashes, values compressed; a dry run first, reversible.
+    Reshape(crate::reshape_args::ReshapeArgs),
     /// Verify a snapshot; size it for any server version.
     Rdb(crate::rdb_args::RdbArgs),
     /// Start a disposable, really fragmented server to try this on; Ctrl-C stops it.
@@ -188,7 +190,7 @@ impl From<Remedy> for RemedyName {
 const MOST_SECONDS: f64 = 7.0 * 86400.0;
 
 /// `90s`, `15m`, `2h`, `5ms`, `800us`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(at).unwrap_or((text, ""));
     let seconds = match unit {

@@ -8,4 +8,5 @@ pub(crate) mod fix;
 pub(crate) mod lab;
 pub(crate) mod man;
 pub(crate) mod rdb;
+pub(crate) mod reshape;
 pub(crate) mod undo;

@@ -9,6 +9,7 @@ mod exit;
 mod printer;
 mod rdb_args;
 mod render;
+mod reshape_args;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -36,6 +37,7 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
         Command::Fix(args) => commands::fix::run(&args, printer),
         Command::Undo(args) => commands::undo::run(&args, printer),
         Command::Lab(args) => commands::lab::run(&args, printer),
+        Command::Reshape(args) => commands::reshape::run(&args, printer),
         Command::Rdb(args) => commands::rdb::run(&args, printer),
         Command::Explain(args) => commands::explain::run(&args, printer),
         Command::Acl(args) => commands::acl::run(&args, printer),

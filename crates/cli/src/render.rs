@@ -8,6 +8,7 @@ pub(crate) mod json;
 pub(crate) mod ladder;
 pub(crate) mod markdown;
 pub(crate) mod paint;
+pub(crate) mod reshape;
 pub(crate) mod snapshot;
 pub(crate) mod text;
 

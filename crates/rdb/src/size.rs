@@ -143,6 +143,11 @@ pub fn size_bytes(name: &str, bytes: &[u8], size_for: &SizeFor) -> SizeReport {
     }
 }
 
+/// Bytes of the tables of a database of `keys` keys, `expires` of them with a TTL, that has just been loaded.
+pub fn table_bytes(size_for: &SizeFor, keys: u64, expires: u64) -> u64 {
+    keyspace::tables(&cost::Cost::new(size_for), keys, expires)
+}
+
 /// The snapshot in `bytes`, or how to stream it if it is compressed.
 fn unframed(bytes: &[u8]) -> Result<Slice<'_>, io::Result<Source<'_>>> {
     if Wrapper::sniff(bytes).is_some() {

@@ -101,7 +101,9 @@ impl Codec {
 
     /// Which codec a whole value was compressed with, if any.
     pub fn of(value: &[u8]) -> Option<Self> {
-        [Self::Zlib, Self::Lz4, Self::Zstd].into_iter().find(|codec| codec.decompress(value).is_some())
+        [Self::Zlib, Self::Lz4, Self::Zstd]
+            .into_iter()
+            .find(|codec| codec.decompress(value).is_some())
     }
 
     /// Whether the first bytes are those of any codec.
@@ -127,8 +129,13 @@ fn has_checksum(packed: &[u8], value: &[u8]) -> bool {
 /// A frame ends with four zeros, and a checksum where its flags say so; the decoder takes one that was cut off there.
 fn has_end_mark(packed: &[u8]) -> bool {
     const HAS_CHECKSUM: u8 = 0x04;
-    let checksum_bytes = if packed.get(4).is_some_and(|flags| flags & HAS_CHECKSUM != 0) { 4 } else { 0 };
-    packed.len().checked_sub(checksum_bytes).and_then(|end| packed.get(..end)).is_some_and(|p| p.ends_with(&[0; 4]))
+    let checksum_bytes =
+        if packed.get(4).is_some_and(|flags| flags & HAS_CHECKSUM != 0) { 4 } else { 0 };
+    packed
+        .len()
+        .checked_sub(checksum_bytes)
+        .and_then(|end| packed.get(..end))
+        .is_some_and(|p| p.ends_with(&[0; 4]))
 }
 
 fn bounded(reader: impl Read) -> Option<Vec<u8>> {

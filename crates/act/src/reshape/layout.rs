@@ -41,7 +41,8 @@ impl Layout {
     pub fn parse(wording: &Wording) -> Result<Self, TemplateError> {
         let keys = Pattern::parse(&wording.keys)?;
         let into = Form::parse(&wording.into)?;
-        let fail = |template: &str, why: String| TemplateError { template: template.to_owned(), why };
+        let fail =
+            |template: &str, why: String| TemplateError { template: template.to_owned(), why };
         if keys.names().is_empty() {
             let why = "a placeholder is needed, as in user:{id}:{field}".to_owned();
             return Err(fail(&wording.keys, why));
@@ -56,10 +57,15 @@ impl Layout {
             }
         }
         for name in keys.names() {
-            let sums: Vec<Sum> =
-                into.slots().chain(field.slots()).filter(|(n, _)| *n == name).map(|(_, s)| s).collect();
+            let sums: Vec<Sum> = into
+                .slots()
+                .chain(field.slots())
+                .filter(|(n, _)| *n == name)
+                .map(|(_, s)| s)
+                .collect();
             if !comes_back(&sums) {
-                let why = format!("{{{name}}} would be lost: neither the hash nor the field tells it");
+                let why =
+                    format!("{{{name}}} would be lost: neither the hash nor the field tells it");
                 return Err(fail(&wording.keys, why));
             }
         }
@@ -143,7 +149,8 @@ fn left_over(keys: &Pattern, into: &Form) -> Result<Form, TemplateError> {
     let parts = keys.form().parts();
     let (first, last) = (parts.iter().position(missing), parts.iter().rposition(missing));
     let (Some(first), Some(last)) = (first, last) else {
-        let why = "it says all of the key, so nothing is left to name the field: see --field".to_owned();
+        let why =
+            "it says all of the key, so nothing is left to name the field: see --field".to_owned();
         return Err(TemplateError { template: into.to_string(), why });
     };
     let span = parts.get(first..=last).unwrap_or_default();
@@ -166,7 +173,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn layout(keys: &str, into: &str, field: Option<&str>) -> Layout {
-        let wording = Wording { keys: keys.into(), into: into.into(), field: field.map(Into::into) };
+        let wording =
+            Wording { keys: keys.into(), into: into.into(), field: field.map(Into::into) };
         Layout::parse(&wording).unwrap()
     }
 
@@ -191,7 +199,11 @@ mod tests {
     #[test]
     fn what_cannot_come_back_is_refused() {
         let parse = |keys: &str, into: &str, field: Option<&str>| {
-            Layout::parse(&Wording { keys: keys.into(), into: into.into(), field: field.map(Into::into) })
+            Layout::parse(&Wording {
+                keys: keys.into(),
+                into: into.into(),
+                field: field.map(Into::into),
+            })
         };
         assert!(parse("u:{id}:{f}", "u:{id/10}", Some("{f}")).unwrap_err().why.contains("lost"));
         assert!(parse("u:{id}", "u:{id}", None).unwrap_err().why.contains("--field"));

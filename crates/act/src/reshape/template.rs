@@ -68,7 +68,9 @@ impl Form {
                     rest.next();
                     plain.push(c);
                 }
-                ('}', _) => return Err(fail("a `}` without its `{` (a brace itself is written `}}`)")),
+                ('}', _) => {
+                    return Err(fail("a `}` without its `{` (a brace itself is written `}}`)"));
+                }
                 ('{', _) => {
                     if !plain.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut plain)));
@@ -192,7 +194,10 @@ fn slot(inside: &str) -> Result<Part, String> {
     let at = inside.find(['/', '%']).unwrap_or(inside.len());
     let (name, sum) = inside.split_at_checked(at).unwrap_or((inside, ""));
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.is_empty() || !name.chars().all(is_name) || name.starts_with(|c: char| c.is_ascii_digit()) {
+    if name.is_empty()
+        || !name.chars().all(is_name)
+        || name.starts_with(|c: char| c.is_ascii_digit())
+    {
         return Err(format!("`{{{inside}}}` is no placeholder: write a name such as {{id}}"));
     }
     let by = sum.get(1..).map(str::parse::<u64>);
@@ -200,14 +205,17 @@ fn slot(inside: &str) -> Result<Part, String> {
         (None, _) => Sum::Whole,
         (Some('/'), Some(Ok(by))) if by > 1 => Sum::Over(by),
         (Some('%'), Some(Ok(by))) if by > 1 => Sum::Rest(by),
-        _ => return Err(format!("`{{{inside}}}`: divide by a whole number above 1, as {{id/100}}")),
+        _ => {
+            return Err(format!("`{{{inside}}}`: divide by a whole number above 1, as {{id/100}}"));
+        }
     };
     Ok(Part::Slot { name: name.to_owned(), sum })
 }
 
 /// A decimal number as a counter writes it: no sign, no leading zero, so that it is made again from its value.
 pub fn number(text: &[u8]) -> Option<u64> {
-    let has_form = matches!(text, [b'0'] | [b'1'..=b'9', ..]) && text.iter().all(u8::is_ascii_digit);
+    let has_form =
+        matches!(text, [b'0'] | [b'1'..=b'9', ..]) && text.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(text).ok().filter(|_| has_form)?.parse().ok()
 }
 
