@@ -143,9 +143,17 @@ pub fn size_bytes(name: &str, bytes: &[u8], size_for: &SizeFor) -> SizeReport {
     }
 }
 
-/// Bytes of the tables of a database of `keys` keys, `expires` of them with a TTL, that has just been loaded.
-pub fn table_bytes(size_for: &SizeFor, keys: u64, expires: u64) -> u64 {
-    keyspace::tables(&cost::Cost::new(size_for), keys, expires)
+/// A table of keys or expiries: slots of a dict, buckets of Valkey's hash table. See [`table`].
+pub use keyspace::Table;
+
+/// The table of `keys` entries in a database that has just been loaded.
+pub fn table(size_for: &SizeFor, keys: u64) -> Table {
+    Table::fresh(&cost::Cost::new(size_for), keys)
+}
+
+/// Bytes that a table of `keys` entries takes, whatever its room.
+pub fn table_bytes(size_for: &SizeFor, table: Table, keys: u64) -> u64 {
+    table.bytes(&cost::Cost::new(size_for), keys)
 }
 
 /// The snapshot in `bytes`, or how to stream it if it is compressed.

@@ -12,15 +12,15 @@ use super::guard;
 use super::layout::Layout;
 use super::outcome::Preview;
 use super::record::Record;
-use super::size::tables_after;
+use super::size::{table_of, tables};
 use super::spec::{Shape, Spec};
 use super::worker::{Traits, Worker};
+use crate::ActError;
 use crate::journal::Journals;
 use crate::link::Link;
-use crate::{ActError, reshape::size::fresh_tables};
 use unfrag_client::{Address, ConnectOptions};
-use unfrag_model::Sample;
 use unfrag_model::info::Database;
+use unfrag_model::{MemoryStats, Sample};
 use unfrag_rdb::SizeFor;
 
 /// Keys, or fields, that are read for the figures.
@@ -56,7 +56,9 @@ pub async fn preview(
     let worker =
         Worker::new(&mut link, None, (spec, layout.as_ref()), &record, traits, latency_budget_us);
     let databases = info.databases();
-    let mut look = Look { worker, size_for, databases, preview: empty(sample, spec, run_id) };
+    let stats = sample.memory_stats.clone().unwrap_or_default();
+    let mut look =
+        Look { worker, size_for, stats, databases, preview: empty(sample, spec, run_id) };
     look.preview.keys_before = info.keys().unwrap_or(0);
     look.preview.hindrances = guard::check(spec, sample);
     match (&spec.shape, spec.reverse) {
@@ -94,6 +96,7 @@ pub(super) async fn no_touch(link: &mut Link, traits: Traits) {
 struct Look<'a> {
     worker: Worker<'a>,
     size_for: SizeFor,
+    stats: MemoryStats,
     databases: Vec<Database>,
     preview: Preview,
 }
@@ -118,8 +121,12 @@ impl Look<'_> {
                 (db.expires + t.new_with_ttl).saturating_sub(t.gone_with_ttl),
             );
             keys += after.0;
-            now += fresh_tables(&self.size_for, db.keys, db.expires);
-            then += tables_after(&self.size_for, (db.keys, db.expires), after);
+            let overhead = self.stats.count(&format!("db.{}.overhead.hashtable.main", db.index));
+            let table = overhead.map(|bytes| table_of(&self.size_for, bytes, db.keys));
+            let of_keys = tables(&self.size_for, table, (db.keys, after.0));
+            let of_expiries = tables(&self.size_for, None, (db.expires, after.1));
+            now += of_keys.0 + of_expiries.0;
+            then += of_keys.1 + of_expiries.1;
         }
         self.preview.keys_after = keys;
         (now, then)

@@ -133,7 +133,6 @@ pub async fn apply(run: Run<'_>, events: Events<'_>) -> Result<Outcome, ActError
     let mut tally = Tally::default();
     let result = conduct.all(&mut link, &mut journal, &mut record, &mut tally).await;
     let stopped = conduct.stop.is_set();
-    drop(conduct.probe);
     let (status, error) = match &result {
         Ok(()) if stopped => (Status::Stopped, None),
         Ok(()) if tally.is_cut => (Status::Bounded, None),
@@ -148,7 +147,11 @@ pub async fn apply(run: Run<'_>, events: Events<'_>) -> Result<Outcome, ActError
         // One that cannot be ended is found by the next run, which says so.
         let _ = journal.end();
     }
-    let after = settled(&mut link).await.unwrap_or_default();
+    // Over a new connection, as before: what the server had set up for the old one is no data.
+    let after = match link.reopen().await {
+        Ok(()) => settled(&mut link).await.unwrap_or_default(),
+        Err(_) => Reading::default(),
+    };
     Ok(Outcome {
         target: preview.target.clone(),
         spec: preview.spec.clone(),

@@ -3,7 +3,7 @@
 //! A snapshot of the sampled keys is put together in memory, once in each layout, and sized by `unfrag-rdb`, whose figures
 //! are held against the `used_memory` of every server we have. That costs the server nothing but reading the sample.
 
-use unfrag_rdb::size::Server;
+use unfrag_rdb::size::{self, Server, Table};
 use unfrag_rdb::{SizeFor, size_bytes};
 
 const OPCODE_EXPIRY_MS: u8 = 0xfc;
@@ -33,8 +33,11 @@ pub(super) struct Field<'f> {
 }
 
 impl Image {
-    pub(super) fn new() -> Self {
-        let mut bytes = b"REDIS0009".to_vec();
+    /// Each family has its own meaning of type 22.
+    pub(super) fn new(server: Server) -> Self {
+        let is_valkey = server.name().starts_with("valkey");
+        let magic: &[u8] = if is_valkey { b"VALKEY080" } else { b"REDIS0009" };
+        let mut bytes = magic.to_vec();
         bytes.extend([OPCODE_SELECT, 0]);
         Self { bytes }
     }
@@ -115,29 +118,37 @@ pub(super) struct Sizes {
     pub(super) hash_tables: u64,
 }
 
-/// Bytes that tables of `keys` keys, `expires` of them with a TTL, take in a server that has just loaded them.
-pub(super) fn fresh_tables(size_for: &SizeFor, keys: u64, expires: u64) -> u64 {
-    unfrag_rdb::size::table_bytes(size_for, keys, expires)
-}
-
-/// As [`fresh_tables`], after keys went away from tables that had `before` of them: a table shrinks only when it is
-/// nearly empty. Redis to 7.2 shrinks below 10 %, later ones and Valkey below an eighth.
-pub(super) fn tables_after(size_for: &SizeFor, before: (u64, u64), after: (u64, u64)) -> u64 {
-    let (old, new) = (fresh(size_for, before), fresh(size_for, after));
-    let one = |old: u64, new: u64, before: u64, after: u64| {
-        if after > before || shrinks(size_for.server, before, after) { new } else { old }
+/// A table as it is and as it will be, in bytes; `now` is what the server says of it, if it does.
+pub(super) fn tables(
+    size_for: &SizeFor,
+    now: Option<Table>,
+    (before, after): (u64, u64),
+) -> (u64, u64) {
+    let table = now.unwrap_or_else(|| size::table(size_for, before));
+    let then = if after <= before {
+        table.emptied(size_for.server, after)
+    } else {
+        let grown = size::table(size_for, after);
+        if grown.room > table.room { grown } else { table }
     };
-    one(old.0, new.0, before.0, after.0) + one(old.1, new.1, before.1, after.1)
+    (size::table_bytes(size_for, table, before), size::table_bytes(size_for, then, after))
 }
 
-fn fresh(size_for: &SizeFor, (keys, expires): (u64, u64)) -> (u64, u64) {
-    (fresh_tables(size_for, keys, 0), fresh_tables(size_for, 0, expires))
-}
-
-fn shrinks(server: Server, before: u64, after: u64) -> bool {
-    let slots = before.next_power_of_two().max(4);
-    let is_old = server < Server::Redis74 || matches!(server, Server::Valkey72 | Server::Valkey80);
-    if is_old { after * 100 / slots < 10 } else { after * 8 <= slots }
+/// The table of keys behind MEMORY STATS' `overhead.hashtable.main`, which counts its entries as well: 40 bytes each up to
+/// Redis 8.0 (entry and object), 32 in later ones, 16 in Valkey from 8.1 (measured, and `getMemoryOverheadData`).
+pub(super) fn table_of(size_for: &SizeFor, overhead_bytes: u64, keys: u64) -> Table {
+    let fresh = size::table(size_for, keys);
+    let (entry, slot) = match fresh.has_buckets {
+        true => (16, 64),
+        false if size_for.server >= Server::Redis82 && size_for.server < Server::Valkey72 => {
+            (32, 8)
+        }
+        false => (40, 8),
+    };
+    let room = overhead_bytes.saturating_sub(keys * entry) / slot;
+    // Chains of buckets and constants come on top: the power of two below.
+    let room = if room == 0 { 0 } else { 1 << room.ilog2() };
+    Table { room: room.max(fresh.room / 2), ..fresh }
 }
 
 #[cfg(test)]
@@ -148,20 +159,38 @@ mod tests {
     fn an_image_is_a_snapshot() {
         for server in [Server::Redis62, Server::Redis82, Server::Valkey91] {
             let size_for = SizeFor::new(server);
-            let mut keys = Image::new();
+            let mut keys = Image::new(server);
             keys.string(b"user:1:name", b"Ada", false);
             keys.string(b"user:1:born", b"1815", true);
             let keys = keys.measure(&size_for).unwrap();
             let field = |expires| Field { name: b"name", value: b"Ada", expires };
-            let mut hash = Image::new();
+            let mut hash = Image::new(server);
             hash.hash(b"user:1", &[field(false)], true, server);
             let hash = hash.measure(&size_for).unwrap();
             assert!(hash.bytes < keys.bytes && hash.hash_tables == 0, "{hash:?} {keys:?}");
-            let mut by_field = Image::new();
+            let mut by_field = Image::new(server);
             by_field.hash(b"user:1", &[field(true)], false, server);
             // Valkey keeps hashes whose fields expire as tables.
             let by_field = by_field.measure(&size_for).unwrap();
             assert_eq!(by_field.hash_tables, u64::from(server == Server::Valkey91), "{server}");
+        }
+    }
+
+    #[test]
+    fn tables_are_those_that_servers_were_seen_with() {
+        // MEMORY STATS and DEBUG HTSTATS of five servers: 60,000 keys, then 9,000, then 4,500.
+        let cases = [
+            (Server::Redis62, 2_924_288, 65_536, 65_536, 8192),
+            (Server::Redis70, 2_924_288, 65_536, 65_536, 8192),
+            (Server::Redis82, 2_446_968, 65_536, 65_536, 8192),
+            (Server::Valkey81, 2_044_280, 16_384, 4096, 4096),
+            (Server::Valkey91, 2_044_752, 16_384, 4096, 4096),
+        ];
+        for (server, overhead, first, second, third) in cases {
+            let table = table_of(&SizeFor::new(server), overhead, 60_000);
+            assert_eq!(table.room, first, "{server}");
+            assert_eq!(table.emptied(server, 9000).room, second, "{server}");
+            assert_eq!(table.emptied(server, 4500).room, third, "{server}");
         }
     }
 }

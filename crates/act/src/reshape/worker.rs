@@ -26,6 +26,8 @@ pub(super) enum Script {
     Merge,
     Split,
     Replace,
+    /// Only reads: when keys expire, before PEXPIRETIME.
+    Expiry,
 }
 
 impl Script {
@@ -34,6 +36,7 @@ impl Script {
             Self::Merge => MERGE,
             Self::Split => SPLIT,
             Self::Replace => REPLACE,
+            Self::Expiry => "return number(expiry(KEYS[1]))",
         };
         format!("{EXPIRY}{own}")
     }
@@ -216,6 +219,21 @@ impl<'a> Worker<'a> {
         let keys: usize = calls.iter().map(|(keys, _)| keys).sum();
         self.pace.took(keys, begun.elapsed());
         Ok(answers)
+    }
+
+    /// When keys expire, in milliseconds since 1970: -1 for never, -2 for no such key.
+    pub(super) async fn expiries(&mut self, keys: &[Vec<u8>]) -> Result<Vec<i64>, ActError> {
+        let answers = if self.traits.has_expiretime {
+            let asked: Vec<Vec<&[u8]>> =
+                keys.iter().map(|key| vec![b"PEXPIRETIME".as_slice(), key]).collect();
+            self.read(&asked).await?
+        } else {
+            let calls: Vec<(usize, Vec<&[u8]>)> =
+                keys.iter().map(|key| (1, vec![key.as_slice()])).collect();
+            self.run(Script::Expiry, &calls).await?
+        };
+        let number = |answer: &Value| resp::text(answer).and_then(|text| text.parse().ok());
+        Ok(answers.iter().map(|answer| number(answer).unwrap_or(-2)).collect())
     }
 
     /// Sends reading commands in one pipeline, at the same pace.

@@ -13,7 +13,7 @@ type Line = (String, Vec<&'static str>);
 type Page = (&'static str, fn() -> Vec<Line>);
 
 /// A new command's rights are one more entry here.
-const PAGES: &[Page] = &[("check", check), ("fix", fix), ("undo", fix)];
+const PAGES: &[Page] = &[("check", check), ("fix", fix), ("undo", fix), ("reshape", reshape)];
 
 pub(crate) fn run(args: &AclArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let Some((_, lines)) = PAGES.iter().find(|(name, _)| *name == args.command) else {
@@ -58,5 +58,26 @@ fn fix() -> Vec<Line> {
             with(&[RemedyName::Defrag, RemedyName::Repack]),
         ),
         ("a Sentinel".to_owned(), Reading::Sentinel.rules()),
+    ]
+}
+
+fn reshape() -> Vec<Line> {
+    let line = |kind: &str, by_field: bool, purpose: &str| {
+        let mut rules = Reading::ClusterNode.rules();
+        rules.extend(unfrag_act::reshape::rights::rules(kind, by_field));
+        (purpose.to_owned(), rules)
+    };
+    vec![
+        line(
+            "hash",
+            false,
+            "reshape hash, and its undo; keys may be narrowed from ~* to the two patterns",
+        ),
+        line("hash", true, "the same on Redis 7.4, Valkey 9.0 and later, where fields can expire"),
+        line(
+            "compress",
+            false,
+            "reshape compress, and its undo; keys may be narrowed from ~* to --match",
+        ),
     ]
 }

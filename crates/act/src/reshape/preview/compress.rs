@@ -22,7 +22,8 @@ pub(super) async fn look(look: &mut Look<'_>, info: &Info) -> Result<(), ActErro
     look.worker.forget_selection();
     look.preview.matching = candidates.seen;
     let every = candidates.items.len().div_ceil(SAMPLE_VALUES).max(1);
-    let (mut now, mut after, mut read_bytes) = (Image::new(), Image::new(), 0);
+    let (mut now, mut after, mut read_bytes) =
+        (Image::new(look.size_for.server), Image::new(look.size_for.server), 0);
     for (db, key, length) in candidates.items.iter().step_by(every) {
         if read_bytes > SAMPLE_BYTES {
             break;

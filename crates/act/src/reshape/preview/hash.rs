@@ -16,13 +16,12 @@ use redis::Value;
 use std::collections::BTreeMap;
 use unfrag_client::resp;
 use unfrag_model::Info;
+use unfrag_rdb::size::Server;
 
 /// Jobs looked at in one go: some hundred keys.
 const CHUNK_KEYS: usize = 200;
 /// Fields of a hash that is read whole for the figures.
 const READ_FIELDS: u64 = 5000;
-/// Before PEXPIRETIME, times are told from clocks read one after the other.
-const CLOCK_MS: i64 = 50;
 
 /// Sums over the sample.
 #[derive(Debug)]
@@ -37,8 +36,8 @@ struct Sums {
 }
 
 impl Sums {
-    fn new() -> Self {
-        let (now, after) = (Image::new(), Image::new());
+    fn new(server: Server) -> Self {
+        let (now, after) = (Image::new(server), Image::new(server));
         Self { now, after, keys: 0, merged: 0, merged_with_ttl: 0, new: 0, new_with_ttl: 0 }
     }
 }
@@ -153,7 +152,7 @@ async fn sample(
     held: u64,
 ) -> Result<Sums, ActError> {
     let every = usize::try_from(held.div_ceil(SAMPLE_KEYS)).unwrap_or(usize::MAX).max(1);
-    let mut sums = Sums::new();
+    let mut sums = Sums::new(look.size_for.server);
     let mut chunk: Vec<&(u32, Job)> = vec![];
     let mut keys = 0;
     for job in jobs.iter().step_by(every) {
@@ -189,17 +188,14 @@ async fn read(
     Ok(())
 }
 
-fn expiry_word(look: &Look<'_>) -> &'static [u8] {
-    if look.worker.traits.has_expiretime { b"PEXPIRETIME" } else { b"PTTL" }
-}
-
 async fn hash_there(look: &mut Look<'_>, hash: &[u8]) -> Result<There, ActError> {
-    let word = expiry_word(look);
-    let answers =
-        look.worker.read(&[vec![b"TYPE", hash], vec![b"HLEN", hash], vec![word, hash]]).await?;
+    let answers = look.worker.read(&[vec![b"TYPE", hash], vec![b"HLEN", hash]]).await?;
     let kind = answers.first().and_then(resp::text).unwrap_or_default();
     let length = answers.get(1).and_then(resp::count).unwrap_or(0);
-    let at = answers.get(2).map_or(-2, signed);
+    if length == 0 {
+        return Ok(There { kind, fields: vec![], at: -2 });
+    }
+    let at = look.worker.expiries(&[hash.to_vec()]).await?.first().copied().unwrap_or(-2);
     let fields = if (1..=READ_FIELDS).contains(&length) {
         look.worker.read(&[vec![b"HGETALL", hash]]).await?.first().map(pairs).unwrap_or_default()
     } else {
@@ -215,23 +211,22 @@ async fn keys_there(
     job: &Job,
     fields: &[Name],
 ) -> Result<Vec<Seen>, ActError> {
-    let word = expiry_word(look);
     let keys: Vec<Vec<u8>> =
         fields.iter().map(|field| layout.key(&job.name.0, &field.0).unwrap_or_default()).collect();
-    let asked: Vec<Vec<&[u8]>> =
-        keys.iter().flat_map(|key| [vec![b"STRLEN".as_slice(), key], vec![word, key]]).collect();
-    let answers = look.worker.read(&asked).await?;
+    let asked: Vec<Vec<&[u8]>> = keys.iter().map(|key| vec![b"STRLEN".as_slice(), key]).collect();
+    let lengths = look.worker.read(&asked).await?;
+    let expiries = look.worker.expiries(&keys).await?;
     let short = |answer: &Value| resp::count(answer).is_some_and(|n| n <= FETCHED_BYTES);
     let fetched: Vec<Vec<&[u8]>> = keys
         .iter()
-        .zip(answers.chunks(2))
-        .filter(|(_, a)| a.first().is_some_and(short))
+        .zip(&lengths)
+        .filter(|(_, length)| short(length))
         .map(|(key, _)| vec![b"GET".as_slice(), key])
         .collect();
     let mut values = look.worker.read(&fetched).await?.into_iter();
     let mut seen = vec![];
-    for ((key, field), answer) in keys.iter().zip(fields).zip(answers.chunks(2)) {
-        let length = answer.first().and_then(resp::count);
+    for (((key, field), length), at) in keys.iter().zip(fields).zip(&lengths).zip(expiries) {
+        let length = resp::count(length);
         let value = match length {
             None => {
                 look.worker.skips.add(db, key, "it is no string");
@@ -243,7 +238,6 @@ async fn keys_there(
             }
             Some(_) => values.next().as_ref().and_then(bytes),
         };
-        let at = answer.get(1).map_or(-2, signed);
         seen.push(Seen { key: key.clone(), field: field.0.clone(), value, at });
     }
     Ok(seen)
@@ -267,10 +261,8 @@ fn judge(look: &mut Look<'_>, db: u32, job: &Job, there: &There, seen: Vec<Seen>
         look.worker.skips.add(db, &key.key, "its hash has such a field already: both are kept");
     }
     let Some(first) = merged.first().map(|key| key.at) else { return };
-    let tolerance = if look.worker.traits.has_expiretime { 0 } else { CLOCK_MS };
-    let same = |a: i64, b: i64| a.abs_diff(b) <= tolerance.unsigned_abs() && (a < 0) == (b < 0);
-    let equal = merged.iter().all(|key| same(key.at, first));
-    let whole = equal && (!exists || same(there.at, first));
+    let equal = merged.iter().all(|key| key.at == first);
+    let whole = equal && (!exists || there.at == first);
     let by_field = look.worker.traits.by_field;
     if !whole && !(by_field && (!exists || there.at < 0)) {
         look.worker.skips.add(db, name, ttl_differs(by_field));
@@ -324,7 +316,7 @@ pub(super) async fn reverse(look: &mut Look<'_>, info: &Info) -> Result<(), ActE
         }
     }
     look.worker.forget_selection();
-    let mut sums = Sums::new();
+    let mut sums = Sums::new(look.size_for.server);
     for (db, hash, length) in &hashes.items {
         if sums.keys >= SAMPLE_KEYS {
             break;
@@ -394,13 +386,6 @@ fn unfold(
         sums.after.string(key, value, expires);
         sums.merged += 1;
         sums.merged_with_ttl += u64::from(expires);
-    }
-}
-
-fn signed(value: &Value) -> i64 {
-    match value {
-        Value::Int(number) => *number,
-        _ => -2,
     }
 }
 
