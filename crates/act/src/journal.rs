@@ -56,6 +56,8 @@ pub enum Entry {
     Reshape {
         /// What; the inverse is the same the other way, for what was moved.
         spec: Spec,
+        /// No earlier run has left anything in the new layout.
+        is_first: bool,
     },
     /// These are about to be moved, each in one atomic step.
     Moving {
@@ -220,6 +222,8 @@ pub struct Unfinished {
 pub struct Moved {
     /// What was to be done.
     pub spec: Spec,
+    /// No earlier run had left anything in the new layout.
+    pub is_first: bool,
     /// In order.
     pub jobs: Vec<(u32, Job)>,
 }
@@ -283,7 +287,9 @@ fn moved(entries: Vec<Entry>) -> Option<Moved> {
     let mut moved: Option<Moved> = None;
     for entry in entries {
         match (entry, &mut moved) {
-            (Entry::Reshape { spec }, None) => moved = Some(Moved { spec, jobs: vec![] }),
+            (Entry::Reshape { spec, is_first }, None) => {
+                moved = Some(Moved { spec, is_first, jobs: vec![] });
+            }
             (Entry::Moving { db, jobs }, Some(moved)) => {
                 moved.jobs.extend(jobs.into_iter().map(|job| (db, job)));
             }

@@ -3,7 +3,7 @@
 use super::codec::{Codec, MAGIC_BYTES};
 use super::spec::{Job, Name, Shape};
 use super::walk::{Walk, bytes};
-use super::worker::{Script, Usage, Worker, code};
+use super::worker::{Script, Usage, Worker, code, step};
 use crate::ActError;
 use unfrag_client::resp;
 use unfrag_model::size_class::Allocator;
@@ -161,14 +161,10 @@ async fn batch_of(
             pack(codec, allocator, &value.value)
         };
         match packed {
-            Packed::Smaller(packed) => replacements.push((value, packed, true)),
+            Packed::Smaller(packed) => replacements.push((value, packed)),
             Packed::Left(why) => {
                 if let Some(why) = why.filter(|_| worker.journal.is_some()) {
                     worker.skips.add(db, value.key, why);
-                }
-                // Reading counted as an access: what the policy goes by is put back.
-                if worker.traits.usage != Usage::None && !worker.traits.has_no_touch {
-                    replacements.push((value, value.value.clone(), false));
                 }
             }
         }
@@ -177,10 +173,8 @@ async fn batch_of(
         return Ok(vec![]);
     }
     let name = |key: &[u8]| Job { name: Name(key.to_vec()), fields: vec![] };
-    let moving: Vec<Job> = replacements.iter().filter(|r| r.2).map(|r| name(r.0.key)).collect();
-    if !moving.is_empty() {
-        worker.announce(db, &moving)?;
-    }
+    let moving: Vec<Job> = replacements.iter().map(|r| name(r.0.key)).collect();
+    worker.announce(db, &moving)?;
     let how: &[u8] = match worker.traits.usage {
         Usage::None => b"none",
         Usage::Idle => b"idle",
@@ -188,17 +182,17 @@ async fn batch_of(
     };
     let calls: Vec<(usize, Vec<&[u8]>)> = replacements
         .iter()
-        .map(|(v, packed, _)| {
+        .map(|(v, packed)| {
             (1, vec![v.key, v.value.as_slice(), packed.as_slice(), how, v.usage.as_slice()])
         })
         .collect();
     let answers = worker.run(Script::Replace, &calls).await?;
+    step("sent");
     let mut changed = vec![];
-    for ((value, _, is_change), answer) in replacements.iter().zip(answers) {
+    for ((value, _), answer) in replacements.iter().zip(answers) {
         match resp::count(&answer) {
-            Some(1) => worker.counts.done += u64::from(*is_change),
-            Some(_) if *is_change => changed.push((value.key.to_vec(), value.value.len() as u64)),
-            Some(_) => {}
+            Some(1) => worker.counts.done += 1,
+            Some(_) => changed.push((value.key.to_vec(), value.value.len() as u64)),
             None => {
                 let why =
                     format!("the server refused: {}", code(&answer).unwrap_or("an unknown answer"));

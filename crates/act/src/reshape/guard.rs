@@ -102,6 +102,31 @@ pub(super) fn crosses_slots(key: &str, hash: &str, slots: (usize, usize)) -> Hin
     hard(why, hint)
 }
 
+/// Before 7.2 nothing can be read without counting as used.
+pub(super) fn touches(policy: &str) -> Hindrance {
+    let why = format!(
+        "under {policy} each value read counts as just used, and this server knows no CLIENT NO-TOUCH (7.2): what is evicted next would change"
+    );
+    soft(why, "nothing was looked at; --allow does it all the same")
+}
+
+/// The way back without knowing what was there before.
+pub(super) fn no_record(spec: &Spec) -> Hindrance {
+    let what = match spec.shape {
+        Shape::Hash(_) => {
+            "every field that fits would become a key, also one that was a field before"
+        }
+        Shape::Compress { .. } => {
+            "every value of this form would be unpacked, also one that your application packed"
+        }
+    };
+    let why = format!("no record of such a reshape is kept on this machine: {what}");
+    soft(
+        why,
+        "run it where it was applied, as the same user; or --allow, if there was nothing of that form before",
+    )
+}
+
 /// It would cost memory.
 pub(super) fn costs_memory(bytes: i64) -> Hindrance {
     let why =

@@ -2,7 +2,7 @@
 
 use super::spec::{Job, Name, shown};
 use super::walk::{Walk, bytes, names};
-use super::worker::{Script, Worker, code};
+use super::worker::{Script, Worker, code, step};
 use crate::ActError;
 use redis::Value;
 use unfrag_client::resp;
@@ -159,6 +159,7 @@ async fn send(
         calls.push((count, words));
     }
     let answers = worker.run(script, &calls).await?;
+    step("sent");
     for ((job, keys), answer) in jobs.iter().zip(&keys).zip(&answers) {
         count(worker, script, db, job, keys, answer);
     }

@@ -14,7 +14,7 @@ use super::outcome::Preview;
 use super::record::Record;
 use super::size::{table_of, tables};
 use super::spec::{Shape, Spec};
-use super::worker::{Traits, Worker};
+use super::worker::{Traits, Usage, Worker};
 use crate::ActError;
 use crate::journal::Journals;
 use crate::link::Link;
@@ -31,7 +31,7 @@ const SAMPLE_BYTES: u64 = 64 << 20;
 /// Longer values are not fetched for a hash: their length is all that counts.
 const FETCHED_BYTES: u64 = 64 << 10;
 
-/// Looks at a server; changes nothing on it.
+/// Looks at a server; changes nothing on it. `allow` looks on where looking itself would be felt.
 pub async fn preview(
     address: &Address,
     options: &ConnectOptions,
@@ -39,6 +39,7 @@ pub async fn preview(
     spec: &Spec,
     journals: &Journals,
     latency_budget_us: u64,
+    allow: bool,
 ) -> Result<Preview, ActError> {
     let size_for = SizeFor::like(sample).ok_or_else(|| {
         let server = sample.info.engine();
@@ -52,6 +53,7 @@ pub async fn preview(
     let traits = Traits::of_sample(sample);
     no_touch(&mut link, traits).await;
     let record = Record::open(journals, &sample.target, &spec.shape)?;
+    let record_is_kept = record.is_kept;
     let run_id = link.run_id.clone();
     let worker =
         Worker::new(&mut link, None, (spec, layout.as_ref()), &record, traits, latency_budget_us);
@@ -61,6 +63,19 @@ pub async fn preview(
         Look { worker, size_for, stats, databases, preview: empty(sample, spec, run_id) };
     look.preview.keys_before = info.keys().unwrap_or(0);
     look.preview.hindrances = guard::check(spec, sample);
+    if spec.reverse && !record_is_kept {
+        look.preview.hindrances.push(guard::no_record(spec));
+    }
+    let is_unread = matches!(spec.shape, Shape::Compress { .. })
+        && traits.usage != Usage::None
+        && !traits.has_no_touch;
+    if is_unread {
+        let policy = sample.info.text("maxmemory_policy").unwrap_or("this policy");
+        look.preview.hindrances.push(guard::touches(policy));
+        if !allow {
+            return Ok(look.preview);
+        }
+    }
     match (&spec.shape, spec.reverse) {
         (Shape::Hash(_), false) => hash::forward(&mut look, &info).await?,
         (Shape::Hash(_), true) => hash::reverse(&mut look, &info).await?,
@@ -136,12 +151,6 @@ impl Look<'_> {
         let record = self.worker.record;
         let spec = self.worker.spec;
         let preview = &mut self.preview;
-        if spec.reverse && !record.is_kept {
-            preview.notes.push(match spec.shape {
-                Shape::Hash(_) => "no record of such a merge is kept on this machine: every field that fits becomes a key, also one that was a field before".to_owned(),
-                Shape::Compress { .. } => "no record of such a run is kept on this machine: every value of this form is unpacked, also one that your application packed".to_owned(),
-            });
-        }
         if spec.reverse && record.is_kept {
             let age = crate::journal::now_ms().saturating_sub(record.at_unix_ms()) / 60_000;
             preview.notes.push(format!(

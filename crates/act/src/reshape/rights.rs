@@ -29,6 +29,7 @@ const HASH: &[&str] = &[
     "+hkeys",
     "+hscan",
     "+hgetall",
+    "+object|encoding",
 ];
 const COMPRESS: &[&str] = &["+set", "+dump", "+restore", "+object|idletime", "+object|freq"];
 /// Redis 7.4 and Valkey 9.0 on: fields that expire by themselves.

@@ -21,7 +21,7 @@ use crate::probe::{Percentiles, Probe};
 use crate::{ActError, ChangePermit, Status};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use unfrag_client::{Address, ConnectOptions};
+use unfrag_client::{Address, ConnectOptions, resp};
 use unfrag_model::size_class::Allocator;
 use unfrag_model::{Info, Sample};
 use unfrag_rdb::SizeFor;
@@ -110,9 +110,9 @@ pub async fn apply(run: Run<'_>, events: Events<'_>) -> Result<Outcome, ActError
     let traits = Traits::of_sample(run.sample);
     no_touch(&mut link, traits).await;
     let layout = layout_of(&preview.spec)?;
-    let (mut journal, resumed) = begin(&run)?;
-    events(Event::Begun { journal: journal.path().to_owned(), resumed });
     let mut record = Record::open(run.journals, &preview.target, &preview.spec.shape)?;
+    let (mut journal, resumed) = begin(&run, !record.is_kept)?;
+    events(Event::Begun { journal: journal.path().to_owned(), resumed });
     let probe = Probe::start(run.address, run.options);
     let baseline = baseline(&probe, &run.stop).await;
     let begun = Instant::now();
@@ -169,7 +169,7 @@ pub async fn apply(run: Run<'_>, events: Events<'_>) -> Result<Outcome, ActError
 }
 
 /// A fresh journal, or that of a killed run of the same change on the same server, to go on.
-fn begin(run: &Run<'_>) -> Result<(Journal, bool), ActError> {
+fn begin(run: &Run<'_>, is_first: bool) -> Result<(Journal, bool), ActError> {
     let preview = run.preview;
     let is_ours = |moved: &Option<Moved>| moved.as_ref().is_some_and(|m| m.spec == preview.spec);
     let earlier = run.journals.unfinished()?.into_iter().find(|r| {
@@ -181,7 +181,7 @@ fn begin(run: &Run<'_>) -> Result<(Journal, bool), ActError> {
         return Ok((journal, true));
     }
     let mut journal = run.journals.begin(&preview.target, &preview.run_id)?;
-    journal.write(&Entry::Reshape { spec: preview.spec.clone() })?;
+    journal.write(&Entry::Reshape { spec: preview.spec.clone(), is_first })?;
     Ok((journal, false))
 }
 
@@ -199,6 +199,17 @@ async fn baseline(probe: &Probe, stop: &Stop) -> Percentiles {
 struct Reading {
     bytes: u64,
     keys: u64,
+}
+
+/// What a server from 7.0 on sets up for each command the first time it is called, to tell its latency: an HDR histogram of
+/// 3072 counts (1 ns to 1 s, two digits) and its head. Our commands are no data.
+const HISTOGRAM_BYTES: u64 = 3072 * 8 + 112;
+
+async fn histograms(link: &mut Link) -> u64 {
+    let text = link.connection.call(&["INFO", "latencystats"]).await;
+    let text = text.ok().as_ref().and_then(resp::text).unwrap_or_default();
+    let commands = text.lines().filter(|l| l.starts_with("latency_percentiles_usec_")).count();
+    commands as u64 * HISTOGRAM_BYTES
 }
 
 fn reading(info: &Info) -> Reading {
@@ -230,6 +241,7 @@ async fn settled(link: &mut Link) -> Result<Reading, ActError> {
             break;
         }
     }
+    last.bytes = last.bytes.saturating_sub(histograms(link).await);
     Ok(last)
 }
 
@@ -500,7 +512,7 @@ pub(crate) async fn revert(
     no_touch(link, traits).await;
     let spec = moved.spec.inverse();
     let layout = layout_of(&spec)?;
-    let record = Record::open(journals, target, &spec.shape)?;
+    let mut record = Record::open(journals, target, &spec.shape)?;
     let mut worker = Worker::new(link, None, (&spec, layout.as_ref()), &record, traits, BUDGET_US);
     for (db, jobs) in by_database(moved.jobs.clone()) {
         match &spec.shape {
@@ -512,5 +524,10 @@ pub(crate) async fn revert(
             }
         }
     }
-    Ok((worker.counts.done, worker.skips.list()))
+    let (restored, left) = (worker.counts.done, worker.skips.list());
+    // Nothing is in the new layout any more: the next run is a first one again.
+    if spec.reverse && moved.is_first && left.is_empty() {
+        record.forget();
+    }
+    Ok((restored, left))
 }

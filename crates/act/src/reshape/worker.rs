@@ -215,7 +215,6 @@ impl<'a> Worker<'a> {
         }
         let begun = Instant::now();
         let answers = self.link.connection.send_all(&pipeline, "EVALSHA (a batch)").await?;
-        step("sent");
         let keys: usize = calls.iter().map(|(keys, _)| keys).sum();
         self.pace.took(keys, begun.elapsed());
         Ok(answers)

@@ -141,7 +141,9 @@ async fn subjects(
             };
             let budget_us = micros(common.latency_budget);
             let journals = Journals::of_user();
-            let preview = preview(&address, &options, &sample, spec, &journals, budget_us).await?;
+            let preview =
+                preview(&address, &options, &sample, spec, &journals, budget_us, common.allow)
+                    .await?;
             subjects.push(Subject { preview, sample, address, options });
         }
     }

@@ -163,7 +163,7 @@ fn compressed_values_are_read_by_others_and_keep_their_age() {
             let old = document(1, 400);
             scene.run(&["SET", "doc:old", &old]);
             scene.run(&["PEXPIREAT", "doc:old", "4000000000000"]);
-            scene.run(&["SET", "doc:noise", &"0123456789abcdef".repeat(2)]);
+            scene.run(&["SET", "doc:noise", "q8Zr0Kx7LmP2vWcY5tJd9HsB4nGf6AeU"]);
             scene.run(&["SET", "doc:short", "short"]);
             let word = if policy.ends_with("lfu") { "FREQ" } else { "IDLETIME" };
             if policy != "noeviction" {
@@ -186,6 +186,14 @@ fn compressed_values_are_read_by_others_and_keep_their_age() {
             let before = scene.digest();
             let args =
                 ["compress", "--match", "doc:*", "--codec", "zlib", "--min-size", "20", "--yes"];
+            if policy != "noeviction" && matches!(kind, Kind::Redis6 | Kind::Redis7) {
+                // Nothing can be read there without counting as used: refused before anything is read.
+                let refused = scene.reshape(&args).output().unwrap();
+                assert_eq!(refused.status.code(), Some(6), "{}", text(&refused));
+                let usage: i64 = scene.ask(&["OBJECT", word, "doc:old"]);
+                assert!((190..=230).contains(&usage), "{} {policy}: {usage}", kind.name());
+                continue;
+            }
             let done = scene.json(&args, 0);
             assert_eq!(done["done"], 1, "{} {policy}: {done}", kind.name());
             if policy != "noeviction" {

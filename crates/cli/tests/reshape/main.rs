@@ -68,7 +68,7 @@ impl Scene {
         measure::digest(&mut self.connection).unwrap()
     }
 
-    /// Ten fields each.
+    /// Four fields each.
     fn users(&mut self, count: u32) {
         let mut pipe = redis::pipe();
         for id in 0..count {
@@ -81,7 +81,9 @@ impl Scene {
                 pipe.clear();
             }
         }
-        pipe.exec(&mut self.connection).unwrap();
+        if !pipe.is_empty() {
+            pipe.exec(&mut self.connection).unwrap();
+        }
     }
 }
 

@@ -5,11 +5,11 @@ local key, how, usage = KEYS[1], ARGV[3], ARGV[4]
 local now = redis.pcall('GET', key)
 if now ~= ARGV[1] then return 0 end
 if how == 'none' then
-  if ARGV[1] ~= ARGV[2] then redis.call('SET', key, ARGV[2], 'KEEPTTL') end
+  redis.call('SET', key, ARGV[2], 'KEEPTTL')
   return 1
 end
 local at = expiry(key)
-if ARGV[1] ~= ARGV[2] then redis.call('SET', key, ARGV[2], 'KEEPTTL') end
+redis.call('SET', key, ARGV[2], 'KEEPTTL')
 local word = 'IDLETIME'
 if how == 'freq' then word = 'FREQ' end
 local payload = redis.call('DUMP', key)

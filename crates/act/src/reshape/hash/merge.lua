@@ -56,6 +56,10 @@ for _, i in ipairs(merged) do
     redis.call('HPEXPIREAT', hash, number(at_of[i]), 'FIELDS', 1, field)
   end
 end
+-- A table that was doubled on the way keeps the old one until lookups have emptied it, one bucket each.
+if redis.call('OBJECT', 'ENCODING', hash) == 'hashtable' then
+  for _, i in ipairs(merged) do redis.call('HEXISTS', hash, ARGV[i + 1]) end
+end
 if whole and hash_at == -2 and first >= 0 then redis.call('PEXPIREAT', hash, number(first)) end
 for _, list in ipairs({merged, same}) do
   for _, i in ipairs(list) do
