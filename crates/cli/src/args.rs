@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Undo(Box<UndoArgs>),
     /// Which keys hold the memory, by pattern; what would hashes or compression save?
     Keys(Box<crate::keys_args::KeysArgs>),
+    /// Keep the same data in less memory: keys into hashes, values compressed; a dry run first, reversible.
+    Reshape(crate::reshape_args::ReshapeArgs),
     /// Verify a snapshot; size it for any server version.
     Rdb(crate::rdb_args::RdbArgs),
     /// Watch servers: history, metrics, alerts, a web page, remedies in the hours you allow.

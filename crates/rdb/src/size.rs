@@ -168,6 +168,19 @@ pub fn size_bytes(name: &str, bytes: &[u8], size_for: &SizeFor) -> SizeReport {
     }
 }
 
+/// A table of keys or expiries: slots of a dict, buckets of Valkey's hash table. See [`table`].
+pub use keyspace::Table;
+
+/// The table of `keys` entries in a database that has just been loaded.
+pub fn table(size_for: &SizeFor, keys: u64) -> Table {
+    Table::fresh(&cost::Cost::new(size_for), keys)
+}
+
+/// Bytes that a table of `keys` entries takes, whatever its room.
+pub fn table_bytes(size_for: &SizeFor, table: Table, keys: u64) -> u64 {
+    table.bytes(&cost::Cost::new(size_for), keys)
+}
+
 /// The snapshot in `bytes`, or how to stream it if it is compressed.
 fn unframed(bytes: &[u8]) -> Result<Slice<'_>, io::Result<Source<'_>>> {
     if Wrapper::sniff(bytes).is_some() {

@@ -18,6 +18,7 @@ const PAGES: &[Page] = &[
     ("check", check),
     ("fix", fix),
     ("restart", restart),
+    ("reshape", reshape),
     ("undo", undo),
     ("rdb", rdb),
     ("watch", check),
@@ -73,9 +74,9 @@ fn restart() -> Vec<Line> {
     lines
 }
 
-/// What `fix` may have left, and what `restart` may have.
+/// What `fix` may have left, what `restart` and `reshape` may have.
 fn undo() -> Vec<Line> {
-    [fix(), restart()].concat()
+    [fix(), restart(), reshape()].concat()
 }
 
 fn union(lists: &[&[&'static str]]) -> Vec<&'static str> {
@@ -105,5 +106,26 @@ fn fix() -> Vec<Line> {
             with(&[RemedyName::Defrag, RemedyName::Repack]),
         ),
         ("a Sentinel".to_owned(), Reading::Sentinel.rules()),
+    ]
+}
+
+fn reshape() -> Vec<Line> {
+    let line = |kind: &str, by_field: bool, purpose: &str| {
+        let mut rules = Reading::ClusterNode.rules();
+        rules.extend(unfrag_act::reshape::rights::rules(kind, by_field));
+        (purpose.to_owned(), rules)
+    };
+    vec![
+        line(
+            "hash",
+            false,
+            "reshape hash, and its undo; keys may be narrowed from ~* to the two patterns",
+        ),
+        line("hash", true, "the same on Redis 7.4, Valkey 9.0 and later, where fields can expire"),
+        line(
+            "compress",
+            false,
+            "reshape compress, and its undo; keys may be narrowed from ~* to --match",
+        ),
     ]
 }

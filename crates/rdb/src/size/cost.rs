@@ -139,8 +139,12 @@ impl Cost {
         if n == 0 {
             return 0;
         }
-        let buckets = n.next_power_of_two().max(4) as f64;
-        self.links(n as f64, buckets)
+        self.chained_at(n.next_power_of_two().max(4), n)
+    }
+
+    /// The same in a table of `buckets`.
+    pub(super) fn chained_at(&self, buckets: u64, n: u64) -> u64 {
+        self.links(n as f64, buckets as f64)
     }
 
     /// Entries that `elements` in `buckets` need beyond one a bucket.
@@ -223,7 +227,11 @@ impl Cost {
         if n == 0 {
             return 0;
         }
-        let buckets = (n * 5).div_ceil(32).next_power_of_two();
+        self.buckets_at((n * 5).div_ceil(32).next_power_of_two(), n)
+    }
+
+    /// The same in a table of `buckets`.
+    pub(super) fn buckets_at(&self, buckets: u64, n: u64) -> u64 {
         let children = child_buckets(n, buckets);
         self.block(buckets * 64) + rounded(children * self.block(64) as f64)
     }
