@@ -5,9 +5,11 @@
 
 use crate::ActError;
 use crate::reshape::spec::{Job, Spec};
+use crate::restart::RestartRecord;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -52,6 +54,18 @@ pub enum Entry {
         /// The prefix.
         prefix: String,
     },
+    /// A restart is about to do something that another unfrag would have to finish.
+    Restart {
+        /// What.
+        record: RestartRecord,
+    },
+    /// A step of a restart begins.
+    Step {
+        /// Its name.
+        name: String,
+        /// The server.
+        node: String,
+    },
     /// A reshape is about to begin, or to go on.
     Reshape {
         /// What; the inverse is the same the other way, for what was moved.
@@ -94,7 +108,7 @@ impl Journals {
 
     /// Begins the journal of a run. Refuses while another run on this process lives, or has left changes behind.
     pub fn begin(&self, target: &str, run_id: &str) -> Result<Journal, ActError> {
-        self.refuse_others(run_id)?;
+        self.refuse_others(target, run_id)?;
         let fail = |path: &Path| {
             let path = path.to_owned();
             move |source| ActError::Journal { path, source }
@@ -102,8 +116,12 @@ impl Journals {
         std::fs::create_dir_all(&self.folder).map_err(fail(&self.folder))?;
         let at_unix_ms = now_ms();
         let path = self.folder.join(format!("{at_unix_ms}-{}.jsonl", short(run_id)));
-        let file =
-            OpenOptions::new().create_new(true).append(true).open(&path).map_err(fail(&path))?;
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(fail(&path))?;
         file.try_lock().map_err(|e| match e {
             TryLockError::Error(source) => ActError::Journal { path: path.clone(), source },
             TryLockError::WouldBlock => ActError::Busy { who: path.display().to_string() },
@@ -120,8 +138,11 @@ impl Journals {
         Ok(journal)
     }
 
-    fn refuse_others(&self, run_id: &str) -> Result<(), ActError> {
-        match self.unfinished()?.into_iter().find(|r| r.run_id == run_id) {
+    fn refuse_others(&self, target: &str, run_id: &str) -> Result<(), ActError> {
+        // A restart's journal outlives the process it began with.
+        let is_ours =
+            |r: &Unfinished| r.run_id == run_id || (r.target == target && !r.restart.is_empty());
+        match self.unfinished()?.into_iter().find(is_ours) {
             Some(run) if run.is_running => Err(ActError::Busy {
                 who: format!("process {} on this machine, {}", run.pid, run.path.display()),
             }),
@@ -176,6 +197,15 @@ impl Journal {
         self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(fail)
     }
 
+    /// Writes a line that must survive us, and not the machine: for what ends with the machine anyway, where waiting
+    /// for the disk would hold clients up.
+    pub(crate) fn note(&mut self, entry: &Entry) -> Result<(), ActError> {
+        let fail = |source| ActError::Journal { path: self.path.clone(), source };
+        let mut line = serde_json::to_vec(entry).map_err(|e| fail(e.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(fail)
+    }
+
     /// Opens the journal of a killed run to finish it; `None` while it lives.
     pub(crate) fn reopen(path: &Path) -> Result<Option<Self>, ActError> {
         let fail = |source| ActError::Journal { path: path.to_owned(), source };
@@ -196,6 +226,18 @@ impl Journal {
     }
 }
 
+/// A setting that was changed and not yet put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedSetting {
+    /// Its name.
+    pub name: String,
+    /// What it was before.
+    pub from: String,
+    /// Every value announced since, in order. The last may never have been taken: the run was killed, or the server
+    /// refused it, so that an earlier one is still ours to put back.
+    pub announced: Vec<String>,
+}
+
 /// A run that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
@@ -209,10 +251,12 @@ pub struct Unfinished {
     pub pid: u32,
     /// It lives: the lock is held.
     pub is_running: bool,
-    /// Settings still changed: name, value before, last value we set. In the order in which they were changed.
-    pub settings: Vec<(String, String, String)>,
+    /// Settings still changed, in the order in which they were.
+    pub settings: Vec<ChangedSetting>,
     /// Prefixes under which keys may still be set aside.
     pub prefixes: Vec<String>,
+    /// What a restart had announced, in order.
+    pub restart: Vec<RestartRecord>,
     /// A reshape, and what it has moved or was about to.
     pub reshape: Option<Moved>,
 }
@@ -246,6 +290,11 @@ impl Unfinished {
             return Ok(None);
         }
         let (settings, prefixes) = outstanding(&entries);
+        let restart = entries.iter().filter_map(|e| match e {
+            Entry::Restart { record } => Some(record.clone()),
+            _ => None,
+        });
+        let restart = restart.collect();
         let is_running = File::open(path)
             .is_ok_and(|f| matches!(f.try_lock_shared(), Err(TryLockError::WouldBlock)));
         Ok(Some(Self {
@@ -256,23 +305,20 @@ impl Unfinished {
             is_running,
             settings,
             prefixes,
+            restart,
             reshape: moved(entries),
         }))
     }
 }
 
 /// What the entries changed and did not put back. Pure.
-fn outstanding(entries: &[Entry]) -> (Vec<(String, String, String)>, Vec<String>) {
-    let mut settings: Vec<(String, String, String)> = vec![];
+fn outstanding(entries: &[Entry]) -> (Vec<ChangedSetting>, Vec<String>) {
+    let mut settings: Vec<ChangedSetting> = vec![];
     let mut prefixes: Vec<String> = vec![];
     for entry in entries {
         match entry {
-            Entry::Set { name, from, to } => match settings.iter_mut().find(|(n, ..)| n == name) {
-                // Driven up and down: the first value is the one to go back to.
-                Some(known) => known.2.clone_from(to),
-                None => settings.push((name.clone(), from.clone(), to.clone())),
-            },
-            Entry::Restored { name } => settings.retain(|(n, ..)| n != name),
+            Entry::Set { name, from, to } => announce(&mut settings, name, from, to),
+            Entry::Restored { name } => settings.retain(|s| s.name != *name),
             Entry::SetAside { prefix, .. } if !prefixes.contains(prefix) => {
                 prefixes.push(prefix.clone());
             }
@@ -281,6 +327,19 @@ fn outstanding(entries: &[Entry]) -> (Vec<(String, String, String)>, Vec<String>
         }
     }
     (settings, prefixes)
+}
+
+/// Notes one more value. Driven up and down, a setting still goes back to what it was first.
+pub(crate) fn announce(settings: &mut Vec<ChangedSetting>, name: &str, from: &str, to: &str) {
+    match settings.iter_mut().find(|s| s.name == name) {
+        Some(known) if known.announced.iter().any(|t| t == to) => {}
+        Some(known) => known.announced.push(to.to_owned()),
+        None => settings.push(ChangedSetting {
+            name: name.to_owned(),
+            from: from.to_owned(),
+            announced: vec![to.to_owned()],
+        }),
+    }
 }
 
 fn moved(entries: Vec<Entry>) -> Option<Moved> {
@@ -328,7 +387,12 @@ mod tests {
             Entry::Cleaned { prefix: "a".into() },
         ];
         let (settings, prefixes) = outstanding(&entries);
-        assert_eq!(settings, [("hz".to_owned(), "10".to_owned(), "100".to_owned())]);
+        let hz = ChangedSetting {
+            name: "hz".to_owned(),
+            from: "10".to_owned(),
+            announced: vec!["500".to_owned(), "100".to_owned()],
+        };
+        assert_eq!(settings, [hz]);
         assert_eq!(prefixes, ["b"]);
     }
 

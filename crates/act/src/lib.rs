@@ -19,6 +19,7 @@ pub mod plan;
 pub mod probe;
 mod remedy;
 pub mod reshape;
+pub mod restart;
 mod settings;
 mod slots;
 pub mod undo;

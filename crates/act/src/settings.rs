@@ -1,7 +1,7 @@
 //! Changing settings for a while: journaled before, read back after, put back in the end.
 
 use crate::ActError;
-use crate::journal::{Entry, Journal};
+use crate::journal::{ChangedSetting, Entry, Journal, announce};
 use crate::link::Link;
 use serde::Serialize;
 use unfrag_model::config::parse_memory;
@@ -20,15 +20,15 @@ pub struct Restored {
     pub note: Option<String>,
 }
 
-/// Settings changed so far: name, value before, value we set last.
+/// Settings changed so far.
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
-    changed: Vec<(String, String, String)>,
+    changed: Vec<ChangedSetting>,
 }
 
 impl Settings {
     /// Of a run that was killed.
-    pub(crate) fn left_behind(changed: Vec<(String, String, String)>) -> Self {
+    pub(crate) fn left_behind(changed: Vec<ChangedSetting>) -> Self {
         Self { changed }
     }
 
@@ -40,7 +40,7 @@ impl Settings {
         name: &str,
         value: &str,
     ) -> Result<(), ActError> {
-        let known = self.changed.iter().find(|(n, ..)| n == name).map(|(_, from, _)| from.clone());
+        let known = self.changed.iter().find(|s| s.name == name).map(|s| s.from.clone());
         let from = match known {
             Some(from) => from,
             None => link.config_get(name).await?.ok_or_else(|| {
@@ -48,11 +48,8 @@ impl Settings {
             })?,
         };
         let (name, to) = (name.to_owned(), value.to_owned());
-        journal.write(&Entry::Set { name: name.clone(), from: from.clone(), to: to.clone() })?;
-        match self.changed.iter_mut().find(|(n, ..)| *n == name) {
-            Some(change) => change.2.clone_from(&to),
-            None => self.changed.push((name.clone(), from, to)),
-        }
+        announce(&mut self.changed, &name, &from, &to);
+        journal.write(&Entry::Set { name: name.clone(), from, to })?;
         link.config_set(&name, value).await?;
         let got = link.config_get(&name).await?.unwrap_or_default();
         if same(&got, value) {
@@ -70,14 +67,15 @@ impl Settings {
         journal: &mut Journal,
     ) -> Vec<Restored> {
         let mut all = vec![];
-        while let Some((name, from, to)) = self.changed.pop() {
-            let mut result = put_back(link, &name, &from, &to).await;
+        while let Some(changed) = self.changed.pop() {
+            let mut result = put_back(link, &changed).await;
             if result.as_ref().is_err_and(ActError::is_lost_connection) {
                 result = match link.reopen().await {
-                    Ok(()) => put_back(link, &name, &from, &to).await,
+                    Ok(()) => put_back(link, &changed).await,
                     Err(error) => Err(error),
                 };
             }
+            let ChangedSetting { name, from, .. } = changed;
             let (restored, note) = match result {
                 Ok(note) => (true, note),
                 Err(error) => (false, Some(error.to_string())),
@@ -92,17 +90,13 @@ impl Settings {
     }
 }
 
-async fn put_back(
-    link: &mut Link,
-    name: &str,
-    from: &str,
-    to: &str,
-) -> Result<Option<String>, ActError> {
+async fn put_back(link: &mut Link, changed: &ChangedSetting) -> Result<Option<String>, ActError> {
+    let ChangedSetting { name, from, announced } = changed;
     let now = link.config_get(name).await?.unwrap_or_default();
     if same(&now, from) {
         return Ok(None);
     }
-    if !same(&now, to) {
+    if !announced.iter().any(|to| same(&now, to)) {
         return Ok(Some(format!("left at {now}: somebody else has set it meanwhile")));
     }
     link.config_set(name, from).await?;
@@ -110,7 +104,7 @@ async fn put_back(
     if same(&got, from) {
         Ok(None)
     } else {
-        Err(ActError::NotTaken { name: name.to_owned(), wanted: from.to_owned(), got })
+        Err(ActError::NotTaken { name: name.clone(), wanted: from.clone(), got })
     }
 }
 

@@ -12,13 +12,15 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
-/// The slot of a key: of what its first braces hold, if that is anything.
-pub(crate) fn slot(key: &[u8]) -> usize {
+/// The slot of a key: of what is between its first `{` and the next `}`, if that is anything, else of all of it.
+pub(crate) fn slot_of(key: &[u8]) -> u16 {
     let tag = key.iter().position(|b| *b == b'{').and_then(|open| {
-        let rest = key.get(open + 1..)?;
-        rest.get(..rest.iter().position(|b| *b == b'}')?).filter(|tag| !tag.is_empty())
+        let behind = key.get(open + 1..)?;
+        let close = behind.iter().position(|b| *b == b'}')?;
+        behind.get(..close).filter(|tag| !tag.is_empty())
     });
-    usize::from(crc16(tag.unwrap_or(key))) % SLOTS
+    // 16384 is a power of two.
+    crc16(tag.unwrap_or(key)) & 0x3fff
 }
 
 /// For every slot a short text that hashes to it, so that a name `x{tag}y` lives in any slot wanted.
@@ -65,6 +67,16 @@ fn base36(mut number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_decides_when_there_is_one() {
+        // As the Cluster specification has them.
+        assert_eq!(slot_of(b"foo{bar}{zap}"), slot_of(b"bar"));
+        assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
+        for whole in [&b"foo{}{bar}"[..], b"foo{bar", b""] {
+            assert_eq!(slot_of(whole), crc16(whole) & 0x3fff);
+        }
+    }
 
     #[test]
     fn every_slot_has_a_tag_and_the_checksum_is_the_specifications() {

@@ -265,6 +265,42 @@ fn a_cluster_keeps_every_key_in_its_slot() {
     assert_eq!(ours(&mut connection), Vec::<String>::new());
 }
 
+/// One hash tag gone wild: more keys in a slot than are asked for at once.
+#[test]
+fn a_crowded_slot_is_packed_as_well() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let cluster = Cluster::start(Kind::Redis7, 0, &Options::default()).unwrap();
+    let value = "v".repeat(700);
+    let keys: Vec<String> = (0..40_000).map(|n| format!("{{wild}}:{n}")).collect();
+    let node = cluster
+        .nodes
+        .iter()
+        .find(|n| {
+            let mut connection = n.connection().unwrap();
+            redis::cmd("SET").arg("{wild}:0").arg("x").exec(&mut connection).is_ok()
+        })
+        .unwrap();
+    let mut connection = node.connection().unwrap();
+    let mut pipe = redis::pipe();
+    for key in &keys {
+        pipe.set(key, &value).ignore();
+    }
+    pipe.exec(&mut connection).unwrap();
+    let mut pipe = redis::pipe();
+    for (_, key) in keys.iter().enumerate().filter(|(n, _)| n % 3 > 0) {
+        pipe.del(key).ignore();
+    }
+    pipe.exec(&mut connection).unwrap();
+    let before = measure::digest(&mut connection).unwrap();
+    let outcome = repack(node);
+    // Two thirds of 28 MB were holes.
+    assert!(outcome.reclaimed_bytes > 12 << 20, "{outcome:#?}");
+    assert_eq!(measure::digest(&mut connection).unwrap(), before);
+    assert_eq!(ours(&mut connection), Vec::<String>::new());
+}
+
 #[test]
 fn near_maxmemory_nothing_is_evicted_or_refused() {
     if !require(Kind::Redis7) {

@@ -12,6 +12,8 @@ pub enum Reading {
     ClusterNode,
     /// A Sentinel: what it watches.
     Sentinel,
+    /// A snapshot over the replication protocol. It holds every value, whatever the user's keys are.
+    Snapshot,
 }
 
 /// CLIENT SETNAME is no reading; it is how operators see in CLIENT LIST who we are.
@@ -27,6 +29,8 @@ const SERVER: &[&str] = &[
 const CLUSTER: &[&str] = &["+cluster|nodes"];
 const SENTINEL: &[&str] = &["+info", "+client|setname", "+sentinel|masters", "+sentinel|replicas"];
 
+const SNAPSHOT: &[&str] = &["+psync", "+replconf"];
+
 impl Reading {
     /// The rules, without the user's name and password. AUTH and HELLO need none.
     pub fn rules(self) -> Vec<&'static str> {
@@ -34,6 +38,7 @@ impl Reading {
             Self::Server => SERVER.to_vec(),
             Self::ClusterNode => [SERVER, CLUSTER].concat(),
             Self::Sentinel => SENTINEL.to_vec(),
+            Self::Snapshot => [SERVER, CLUSTER, SNAPSHOT].concat(),
         }
     }
 }
@@ -44,6 +49,7 @@ impl fmt::Display for Reading {
             Self::Server => "a server",
             Self::ClusterNode => "a node of a Cluster",
             Self::Sentinel => "a Sentinel",
+            Self::Snapshot => "a server whose snapshot is fetched: this user can read every value",
         })
     }
 }

@@ -59,11 +59,31 @@ impl Drop for Driver {
     }
 }
 
+/// A byte stream to a server, whatever carries it.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for S {}
+
+/// A stream that stands, and whether its other end is on this machine.
+pub(crate) struct Reached {
+    pub(crate) wire: Box<dyn Wire>,
+    pub(crate) is_local: bool,
+}
+
 /// Connects, speaks TLS if asked to, authenticates, selects the database and names the connection.
 pub async fn connect(
     address: &Address,
     options: &ConnectOptions,
 ) -> Result<Connection, ClientError> {
+    let reached = reach(address, options).await?;
+    Connection::open(reached.wire, address, reached.is_local, options).await
+}
+
+/// Connects and speaks TLS if asked to, and says nothing yet.
+pub(crate) async fn reach(
+    address: &Address,
+    options: &ConnectOptions,
+) -> Result<Reached, ClientError> {
     let fail = |problem: Problem| ClientError::new(address.to_string(), problem);
     let after = options.connect_timeout;
     match address {
@@ -73,7 +93,7 @@ pub async fn connect(
                 .map_err(|_| fail(Problem::ConnectTimeout { after }))?
                 .map_err(|e| fail(socket_problem(&e)))?;
             // A socket file is always this machine's; the process behind it is checked before it is believed.
-            Connection::open(stream, address, true, options).await
+            Ok(Reached { wire: Box::new(stream), is_local: true })
         }
         Address::Tcp(host, port) => {
             // Before anyone is asked: a wrong file is wrong wherever nobody listens.
@@ -85,7 +105,7 @@ pub async fn connect(
                 stream.map_err(|_| fail(Problem::ConnectTimeout { after }))?.map_err(fail)?;
             let is_local = is_this_machine(&stream);
             let Some(tls) = tls else {
-                return Connection::open(stream, address, is_local, options).await;
+                return Ok(Reached { wire: Box::new(stream), is_local });
             };
             let left = after.saturating_sub(begun.elapsed());
             let stream = match timeout(left, tls.shake_hands(stream)).await {
@@ -95,7 +115,7 @@ pub async fn connect(
                 }
                 Err(_) => return Err(fail(TlsProblem::HandshakeTimeout { after }.into())),
             };
-            Connection::open(stream, address, is_local, options).await
+            Ok(Reached { wire: Box::new(stream), is_local })
         }
     }
 }

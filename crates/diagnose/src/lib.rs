@@ -6,6 +6,7 @@
 pub mod advisory;
 pub mod figures;
 mod floors;
+mod headroom;
 mod layers;
 mod next;
 pub mod reclaim;
@@ -15,6 +16,7 @@ mod safe_limits;
 mod verdict;
 
 pub use advisory::{Advisories, AdvisoryError};
+pub use headroom::fork_refusal;
 pub use rule::{Page, pages};
 
 use figures::Figures;

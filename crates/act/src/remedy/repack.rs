@@ -10,6 +10,7 @@
 //! with the holes of its last chunk, so each pass takes smaller chunks than the one before.
 
 mod keys;
+mod room;
 
 use super::purge;
 use crate::execute::{Ended, Work};
@@ -19,6 +20,7 @@ use crate::outcome::{Skipped, Status};
 use crate::plan::Copying;
 use crate::{ActError, RemedyName};
 use keys::{Batch, Keys};
+use room::{chunk_room, replica_lag};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 use unfrag_client::resp;
@@ -33,10 +35,6 @@ const SCRIPT: &str = include_str!("repack/batch.lua");
 const LIFE_MS: u64 = 60_000;
 /// Thousandths of the data that one chunk sets aside, pass by pass: what a pass leaves is about one chunk's holes.
 const CHUNK_SHARES: [u64; 5] = [60, 30, 20, 15, 15];
-/// Under this a chunk is no more than what the thread cache hands straight back.
-const CHUNK_LEAST_BYTES: u64 = 3 << 20;
-/// Above this it costs headroom for nothing.
-const CHUNK_MOST_BYTES: u64 = 256 << 20;
 /// Names of a chunk; more keys would make the server's key table grow for a moment's sake.
 const CHUNK_MOST_KEYS: u64 = 100_000;
 /// A thread cache holds some 1.5 MB when it is full.
@@ -51,6 +49,7 @@ const COPY_BYTES_PER_US: u64 = 200;
 /// Another pass is worth its while only above this share of the data, and if the last one took this much away.
 const WASTE_LEFT: f64 = 0.025;
 const PASS_GAIN: f64 = 0.2;
+const NO_ROOM: &str = "there is no room to set copies aside without nearing maxmemory or the limit";
 /// Keys named in the outcome.
 const NAMED_KEYS: usize = 100;
 /// Replication and AOF may grow by this much, or half of what they are.
@@ -163,6 +162,8 @@ struct Answer {
     bytes: u64,
     big: Vec<u64>,
     odd: Vec<u64>,
+    /// Nothing was done, for want of room.
+    crowded: bool,
 }
 
 impl Answer {
@@ -179,6 +180,7 @@ impl Answer {
             bytes: count(2)?,
             big: list(3),
             odd: list(4),
+            crowded: count(5)? == 1,
         })
     }
 }
@@ -236,6 +238,8 @@ impl Repack {
         self.delete_aside(work).await?;
         if answer.done == 1 {
             Ok(())
+        } else if answer.crowded {
+            Err(ActError::Unsafe(NO_ROOM.to_owned()))
         } else {
             Err(ActError::Unsafe("the server refused to copy a key made for a trial".to_owned()))
         }
@@ -246,7 +250,7 @@ impl Repack {
         let mut before = waste(&info);
         for (pass, share) in CHUNK_SHARES.into_iter().enumerate() {
             let used = info.count("used_memory").unwrap_or(0);
-            let wanted = (used / 1000 * share).clamp(CHUNK_LEAST_BYTES, CHUNK_MOST_BYTES);
+            let wanted = room::wanted(used / 1000 * share);
             work.note(format!("repack pass {}: {} set aside at a time", pass + 1, human(wanted)));
             if let Some(ended) = self.pass(work, wanted).await? {
                 return Ok(ended);
@@ -282,8 +286,7 @@ impl Repack {
                 return Ok(Some(ended));
             }
             let Some(room) = chunk_room(&info, work.limit, wanted) else {
-                let why = "there is no room to set copies aside without nearing a limit".to_owned();
-                return Ok(Some((Status::Bounded, why)));
+                return Ok(Some((Status::Bounded, NO_ROOM.to_owned())));
             };
             let more = self.chunk(work, room).await?;
             self.delete_aside(work).await?;
@@ -305,8 +308,11 @@ impl Repack {
             if self.aside_bytes < soak {
                 match self.keys.next(&mut work.link, self.batch_keys, &self.prefix).await? {
                     Some(batch) => {
-                        self.send(work, &batch, "fill").await?;
+                        let crowded = self.send(work, &batch, "fill").await?.crowded;
                         soaked.push_back(batch);
+                        if crowded {
+                            break;
+                        }
                         continue;
                     }
                     None => more = false,
@@ -326,7 +332,7 @@ impl Repack {
             self.name_skipped(&batch, &answer);
             // Keys behind the point where the batch had enough come first in the next one.
             self.keys.give_back(batch, usize::try_from(answer.looked).unwrap_or(usize::MAX));
-            if self.must_look(work).await? {
+            if answer.crowded || self.must_look(work).await? {
                 break;
             }
         }
@@ -345,7 +351,7 @@ impl Repack {
         }
         self.last_look = Instant::now();
         let info = work.link.info().await?;
-        let crowded = chunk_room(&info, work.limit, CHUNK_LEAST_BYTES).is_none();
+        let crowded = chunk_room(&info, work.limit, room::wanted(0)).is_none();
         Ok(crowded || crate::link::is_forking(&info) || work.stop.is_paused())
     }
 
@@ -366,6 +372,7 @@ impl Repack {
         }
         command.arg(&prefix).arg(LIFE_MS).arg(self.how);
         command.arg(self.largest_key_bytes).arg(BATCH_BYTES).arg(fill).arg(first);
+        command.arg(work.limit.unwrap_or(0));
         // Named before it is sent: if the answer never comes, the keys may be there all the same.
         let length =
             |key: &Vec<u8>| u16::try_from(key.len()).unwrap_or(u16::MAX).min(NAME_MOST_BYTES);
@@ -509,31 +516,6 @@ impl Repack {
     }
 }
 
-/// Bytes the slowest replica in line is behind.
-fn replica_lag(info: &Info) -> u64 {
-    let here = info.count("master_repl_offset").unwrap_or(0);
-    let online = info.replicas().into_iter().filter(|r| r.state == "online");
-    online.filter_map(|r| r.offset).map(|o| here.saturating_sub(o)).max().unwrap_or(0)
-}
-
-/// Bytes a chunk may set aside, at most `wanted`; `None` when there is not even room for the least. Kept away from
-/// maxmemory, where the server would evict or refuse writes, and from the limit, where the kernel would kill.
-fn chunk_room(info: &Info, limit: Option<u64>, wanted: u64) -> Option<u64> {
-    let counted = info
-        .count("used_memory")?
-        .saturating_sub(info.count("mem_not_counted_for_evict").unwrap_or(0));
-    let below = |ceiling: u64, now: u64| {
-        // Copies, those that soak the cache, names, and what others write meanwhile.
-        (ceiling - ceiling / 100).saturating_sub(now) / 2
-    };
-    let by_maxmemory =
-        info.maxmemory().filter(|&m| m > 0).map_or(u64::MAX, |maxmemory| below(maxmemory, counted));
-    let rss = info.count("used_memory_rss").unwrap_or(0);
-    let by_limit = limit.map_or(u64::MAX, |limit| below(limit, rss));
-    let room = by_maxmemory.min(by_limit).min(wanted);
-    (room >= CHUNK_LEAST_BYTES.min(wanted)).then_some(room)
-}
-
 /// Big set-aside values are freed by another thread; the next chunk wants their holes.
 async fn wait_for_lazy_free(work: &mut Work<'_>) -> Result<(), ActError> {
     for _ in 0..40 {
@@ -565,32 +547,4 @@ fn nonce() -> String {
         char::from_digit(digit, 36).unwrap_or('0')
     };
     (0..4).map(digit).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_stay_away_from_limits() {
-        let info = |used: u64, maxmemory: u64| {
-            Info::parse(&format!(
-                "used_memory:{used}\nmaxmemory:{maxmemory}\nused_memory_rss:{used}"
-            ))
-        };
-        let mb = 1 << 20;
-        assert_eq!(chunk_room(&info(100 * mb, 0), None, 8 * mb), Some(8 * mb));
-        assert_eq!(chunk_room(&info(100 * mb, 104 * mb), None, 8 * mb), None);
-        let room = chunk_room(&info(100 * mb, 112 * mb), None, 8 * mb).unwrap();
-        assert!(room < 6 * mb, "{room}");
-        assert_eq!(chunk_room(&info(100 * mb, 0), Some(101 * mb), 8 * mb), None);
-    }
-
-    #[test]
-    fn lag_is_the_slowest_replica_in_line() {
-        let info = Info::parse(
-            "master_repl_offset:100\nslave0:ip=a,port=1,state=online,offset=90,lag=0\nslave1:ip=b,port=1,state=wait_bgsave,offset=0,lag=0",
-        );
-        assert_eq!(replica_lag(&info), 10);
-    }
 }

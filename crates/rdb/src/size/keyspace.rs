@@ -87,14 +87,29 @@ fn embedded(cost: &Cost, name: u64, expires: bool, length: u64, header: u64) -> 
     (fits && length <= EMBEDDED_MAX).then_some(whole)
 }
 
-/// Tables of a database of `keys`, of which `expires` expire.
-pub(super) fn tables(cost: &Cost, keys: u64, expires: u64) -> u64 {
-    if cost.server.has_hashtable() {
-        return cost.buckets(keys) + cost.buckets(expires);
-    }
-    let chained =
-        if cost.server.has_kvobj() { cost.chained(keys) + cost.chained(expires) } else { 0 };
-    cost.dict_table(keys) + cost.dict_table(expires) + chained
+/// What a database holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Db {
+    pub(super) keys: u64,
+    /// Keys that expire.
+    pub(super) expires: u64,
+    /// Hashes with fields that expire.
+    pub(super) volatile: u64,
+}
+
+/// Tables of a database.
+pub(super) fn tables(cost: &Cost, db: Db) -> u64 {
+    let header = if db.keys > 0 { cost.database_header() } else { 0 };
+    header
+        + cost.database_table(db.keys)
+        + cost.database_table(db.expires)
+        + cost.volatile_index(db.volatile)
+}
+
+/// What these tables take on top until their rehash is done.
+pub(super) fn rehash(cost: &Cost, db: Db) -> u64 {
+    let one = |n| cost.rehashing(n).saturating_sub(cost.database_table(n));
+    one(db.keys) + one(db.expires)
 }
 
 /// A database's table of keys or of expiries, by its room.

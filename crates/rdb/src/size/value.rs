@@ -25,6 +25,12 @@ pub(super) struct Sized {
     pub(super) elements: u64,
     /// For strings: how the value relates to its object.
     pub(super) string: Option<StringForm>,
+    /// For hashes: whether fields expire, for which the database keeps an index.
+    pub(super) has_volatile_fields: bool,
+    /// Longest element that was seen by itself.
+    pub(super) longest: u64,
+    /// For tables and skiplists: bytes if it were packed.
+    pub(super) packed: Option<u64>,
 }
 
 /// A string value.
@@ -107,13 +113,21 @@ impl ValueSize {
 
     /// What the value came to.
     pub(super) fn finish(&mut self) -> Sized {
+        let sized = self.total();
+        // The walk prices every candidate; a packed value is one block after all.
+        let is_one_block = matches!(sized.encoding, "listpack" | "ziplist" | "intset");
+        self.cost.settle(sized.bytes, sized.elements, is_one_block);
+        sized
+    }
+
+    fn total(&mut self) -> Sized {
         let kind = self.sums.kind.map_or(DataType::String, ValueType::data_type);
         match kind {
             DataType::String => self.sums.string.unwrap_or(string(Text::Bytes(&[]))),
             DataType::List => self.list(),
             DataType::Set => self.set(),
             DataType::Zset => self.zset(),
-            DataType::Hash => self.hash(),
+            DataType::Hash => Sized { has_volatile_fields: self.sums.expiring > 0, ..self.hash() },
             DataType::Stream => {
                 let (bytes, elements) = self.stream.finish(&self.cost);
                 sized("stream", bytes, elements)
@@ -167,7 +181,15 @@ impl ValueSize {
                 sums.elements,
             );
         }
-        sized("hashtable", sums.separate + self.plain_table(sums.elements), sums.elements)
+        let table = self.plain_table(sums.elements);
+        self.spread("hashtable", sums.separate + table, !self.cost.server.is_before_72())
+    }
+
+    /// What does not fit a packed encoding, with what it would take if it did.
+    fn spread(&self, encoding: &'static str, bytes: u64, may_pack: bool) -> Sized {
+        let longest = self.sums.longest;
+        let packed = (may_pack && self.sums.expiring == 0).then(|| self.repacked());
+        Sized { longest, packed, ..sized(encoding, bytes, self.sums.elements) }
     }
 
     /// A table whose entries are the elements themselves, where the server has such.
@@ -192,7 +214,12 @@ impl ValueSize {
             return sized(self.packed_name(), self.repacked(), sums.elements);
         }
         let bytes = sums.separate / MILLI + self.cost.skiplist(sums.elements);
-        sized("skiplist", bytes, sums.elements)
+        self.spread("skiplist", bytes, sums.elements <= self.scores_max())
+    }
+
+    /// Members up to which the text of scores is worth its price: what packing would take is then known.
+    fn scores_max(&self) -> u64 {
+        4 * self.limits.zset_entries
     }
 
     fn hash(&self) -> Sized {
@@ -218,7 +245,7 @@ impl ValueSize {
             let name = if sums.expiring > 0 { "listpackex" } else { self.packed_name() };
             return sized(name, self.repacked() + extra, sums.elements);
         }
-        sized("hashtable", sums.separate + self.hash_table(), sums.elements)
+        self.spread("hashtable", sums.separate + self.hash_table(), true)
     }
 
     fn hash_table(&self) -> u64 {
@@ -323,7 +350,7 @@ impl ValueSize {
     #[inline]
     fn score(&mut self, score: f64) {
         // Only values that may become a listpack ask for the text of their scores, which is dear.
-        if self.sums.stated <= self.limits.zset_entries {
+        if self.sums.stated <= self.scores_max() {
             self.sums.entry_bytes += score_bytes(score);
         }
     }
@@ -536,11 +563,19 @@ pub(super) fn string(text: Text<'_>) -> Sized {
         Some(value) => ("int", StringForm::Int(value)),
         None => ("raw", StringForm::Text(text.length())),
     };
-    Sized { encoding, bytes: 0, elements: text.length(), string: Some(form) }
+    Sized { string: Some(form), ..sized(encoding, 0, text.length()) }
 }
 
 fn sized(encoding: &'static str, bytes: u64, elements: u64) -> Sized {
-    Sized { encoding, bytes, elements, string: None }
+    Sized {
+        encoding,
+        bytes,
+        elements,
+        string: None,
+        has_volatile_fields: false,
+        longest: 0,
+        packed: None,
+    }
 }
 
 fn int_width(value: i64) -> u64 {

@@ -2,13 +2,26 @@
 -- 3 how to copy (copy, dump, dump-idle, dump-freq), 4 largest key in bytes, 5 bytes after which to stop,
 -- 6 'fill' to make copies only, which soak up the allocator's cache of freed regions and are deleted later, 7 number
 -- of the first name. Key i is set aside as prefix, number + i, and dots up to its own length: a name of another size
--- class would hand the old name's region straight to the new one, and names would never move.
--- Answers: keys looked at, keys done, bytes done, positions of keys too big, positions of keys that cannot be copied.
+-- class would hand the old name's region straight to the new one, and names would never move. 8 is the limit on RSS, 0
+-- where there is none.
+-- Answers: keys looked at, keys done, bytes done, positions of keys too big, positions of keys that cannot be copied,
+-- and 1 when there was no room to begin.
 local prefix, life, how, fill = ARGV[1], ARGV[2], ARGV[3], ARGV[6] == 'fill'
 local largest, enough = tonumber(ARGV[4]), tonumber(ARGV[5])
-local first = tonumber(ARGV[7])
+local first, limit = tonumber(ARGV[7]), tonumber(ARGV[8])
 local looked, done, bytes = 0, 0, 0
 local big, odd, copied = {}, {}, {}
+
+-- Asked here, inside the batch, so that nothing can come between the answer and the copies: a copy must neither make the
+-- server evict or refuse writes, nor bring the process to its limit.
+local function crowded()
+  local info = redis.call('INFO', 'memory')
+  local function field(name) return tonumber(string.match(info, '\n' .. name .. ':(%d+)')) or 0 end
+  local function full(now, most) return most > 0 and now + enough + largest + most / 100 > most end
+  local counted = field('used_memory') - field('mem_not_counted_for_evict')
+  return full(counted, field('maxmemory')) or full(field('used_memory_rss'), limit)
+end
+if crowded() then return {0, 0, 0, {}, {}, 1} end
 
 local function number(n) return string.format('%.0f', n) end
 local function padded(name, i) return name .. string.rep('.', math.min(#KEYS[i], 512) - #name) end
@@ -112,4 +125,4 @@ end
 for i = 1, looked do
   if copied[i] then redis.call('RENAME', fresh(i), KEYS[i]) end
 end
-return {looked, done, bytes, big, odd}
+return {looked, done, bytes, big, odd, 0}

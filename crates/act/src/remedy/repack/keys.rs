@@ -1,17 +1,20 @@
 //! Where repack's keys come from: SCAN over every database, or slot by slot in a Cluster, where a script may only touch
-//! keys of one slot.
+//! keys of one slot. A slot with too many keys to ask for at once is gathered by SCAN as well.
 
 use crate::ActError;
 use crate::link::Link;
-use crate::slots::Tags;
-use std::collections::VecDeque;
+use crate::slots::{Tags, slot_of};
+use std::collections::{BTreeMap, VecDeque};
 use unfrag_client::resp;
 use unfrag_model::Info;
 
 /// Keys asked for at once.
 const SCAN_COUNT: u32 = 500;
-/// Keys of one slot that are taken; a slot with more than this is one hash tag gone wild.
-const SLOT_KEYS: u32 = 20_000;
+/// Keys of one slot that are asked for at once, some milliseconds of the server's time; a slot with more is one hash
+/// tag gone wild.
+const SLOT_KEYS: usize = 5000;
+/// Keys of such a slot that make it worth a script of its own.
+const GATHERED_KEYS: usize = 200;
 
 /// Keys that one script may take.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub(super) struct Keys {
     /// Taken back, to be handed out first.
     returned: VecDeque<Batch>,
     tags: Option<Tags>,
+    /// Keys of slots with more than [`SLOT_KEYS`], gathered by SCAN once all other slots are done.
+    crowded: BTreeMap<u16, Vec<Vec<u8>>>,
     selected: Option<u32>,
     seen: u64,
     expected: u64,
@@ -57,6 +62,7 @@ impl Keys {
             ready_place: 0,
             returned: VecDeque::new(),
             tags: clustered.then(Tags::new),
+            crowded: BTreeMap::new(),
             selected: None,
             seen: 0,
             expected: info.keys().unwrap_or(0),
@@ -68,6 +74,7 @@ impl Keys {
         self.cursor = None;
         self.ready.clear();
         self.returned.clear();
+        self.crowded.clear();
         self.seen = 0;
     }
 
@@ -92,11 +99,15 @@ impl Keys {
         most: usize,
         own: &str,
     ) -> Result<Option<Batch>, ActError> {
-        if let Some(batch) = self.returned.pop_front() {
-            self.seen += batch.keys.len() as u64;
-            return Ok(Some(batch));
-        }
-        while self.ready.is_empty() {
+        while self.ready.is_empty() || !self.returned.is_empty() {
+            if let Some(mut batch) = self.returned.pop_front() {
+                let keys = batch.keys.split_off(most.min(batch.keys.len()));
+                if !keys.is_empty() {
+                    self.returned.push_front(Batch { db: batch.db, tag: batch.tag.clone(), keys });
+                }
+                self.seen += batch.keys.len() as u64;
+                return Ok(Some(batch));
+            }
             if !self.refill(link, own).await? {
                 return Ok(None);
             }
@@ -118,24 +129,65 @@ impl Keys {
 
     /// Fetches more keys. False when every place was seen.
     async fn refill(&mut self, link: &mut Link, own: &str) -> Result<bool, ActError> {
-        let Some(&place) = self.places.get(self.place) else { return Ok(false) };
-        self.ready_place = place;
-        let found = if self.tags.is_some() {
-            self.place += 1;
-            slot_keys(link, place).await?
-        } else {
-            self.select(link, place).await?;
-            let cursor = self.cursor.take().unwrap_or_else(|| "0".to_owned());
-            let (next, found) = scan(link, &cursor, None).await?;
-            if next == "0" {
+        let place = self.places.get(self.place).copied();
+        let found = match (place, self.tags.is_some()) {
+            (Some(slot), true) => {
                 self.place += 1;
-            } else {
-                self.cursor = Some(next);
+                self.ready_place = slot;
+                slot_keys(link, slot).await?
             }
-            found
+            (Some(db), false) => {
+                self.ready_place = db;
+                self.select(link, db).await?;
+                let (found, is_last) = self.scan_on(link).await?;
+                self.place += usize::from(is_last);
+                found
+            }
+            (None, _) => return self.gather(link, own).await,
         };
+        if self.tags.is_some() && found.len() >= SLOT_KEYS {
+            self.crowded.insert(u16::try_from(self.ready_place).unwrap_or(0), vec![]);
+            return Ok(true);
+        }
         self.ready.extend(found.into_iter().filter(|key| !key.starts_with(own.as_bytes())));
         Ok(true)
+    }
+
+    /// The next keys of SCAN, and whether they were the last.
+    async fn scan_on(&mut self, link: &mut Link) -> Result<(Vec<Vec<u8>>, bool), ActError> {
+        let cursor = self.cursor.take().unwrap_or_else(|| "0".to_owned());
+        let (next, found) = scan(link, &cursor, None).await?;
+        let is_last = next == "0";
+        self.cursor = (!is_last).then_some(next);
+        Ok((found, is_last))
+    }
+
+    /// The keys of crowded slots, a slot's share at a time. False when there are none left.
+    async fn gather(&mut self, link: &mut Link, own: &str) -> Result<bool, ActError> {
+        while !self.crowded.is_empty() {
+            let full = self.crowded.iter().find(|(_, keys)| keys.len() >= GATHERED_KEYS);
+            if let Some(slot) = full.map(|(slot, _)| *slot) {
+                self.ready_place = u32::from(slot);
+                self.ready
+                    .extend(self.crowded.get_mut(&slot).map(std::mem::take).unwrap_or_default());
+                return Ok(true);
+            }
+            let (found, is_last) = self.scan_on(link).await?;
+            for key in found.into_iter().filter(|key| !key.starts_with(own.as_bytes())) {
+                if let Some(keys) = self.crowded.get_mut(&slot_of(&key)) {
+                    keys.push(key);
+                }
+            }
+            if is_last {
+                // What is left is less than a script's worth each: handed out as it is.
+                for (slot, keys) in std::mem::take(&mut self.crowded) {
+                    let tag = self.tag(u32::from(slot));
+                    self.returned.push_back(Batch { db: 0, tag, keys });
+                }
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Selects a database unless it is selected; a Cluster has only one.

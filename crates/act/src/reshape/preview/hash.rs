@@ -145,12 +145,12 @@ fn names_are_sound(look: &mut Look<'_>, layout: &Layout, jobs: &[(u32, Job)]) {
         return;
     }
     let crossing = jobs.iter().find_map(|(_, job)| {
-        let to = slots::slot(&job.name.0);
+        let to = slots::slot_of(&job.name.0);
         let mut keys = job.fields.iter().filter_map(|field| layout.key(&job.name.0, &field.0));
-        keys.find(|key| slots::slot(key) != to).map(|key| (key, job, to))
+        keys.find(|key| slots::slot_of(key) != to).map(|key| (key, job, to))
     });
     if let Some((key, job, to)) = crossing {
-        let slots = (slots::slot(&key), to);
+        let slots = (usize::from(slots::slot_of(&key)), usize::from(to));
         look.preview.hindrances.push(guard::crosses_slots(&shown(&key), &job.name.shown(), slots));
     }
 }

@@ -1,0 +1,221 @@
+//! What can happen to a server in the middle of a fix: forks, stalls, restarts, limits, followers that fall behind.
+
+use super::{FILL_BYTES, begin, fragmented, ours, settings, text, wait_until_busy};
+use redis::Connection;
+use std::process::Command;
+use std::time::Duration;
+use unfrag_testbed::deployment::Replicated;
+use unfrag_testbed::workload::Workload;
+use unfrag_testbed::{Kind, Options, Server, measure, require};
+
+const JEMALLOC: [Kind; 3] = [Kind::Redis6, Kind::Redis7, Kind::Redis8];
+
+fn set(connection: &mut Connection, name: &str, value: &str) {
+    redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(connection).unwrap();
+}
+
+/// Holds a process still, or lets it go on.
+fn signal(server: &Server, name: &str) {
+    let status = Command::new("kill").args([name, &server.pid().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// How often the server was asked to copy, move or purge anything.
+fn work_done(connection: &mut Connection) -> String {
+    let info = measure::info(connection).unwrap();
+    let calls = |name: &str| info.get(name).cloned().unwrap_or_default();
+    let count = |name: &str| calls(name).split(',').next().unwrap_or_default().to_owned();
+    format!(
+        "{} {} {}",
+        count("cmdstat_evalsha"),
+        count("cmdstat_memory|purge"),
+        calls("active_defrag_hits")
+    )
+}
+
+#[test]
+fn a_fork_in_the_middle_is_waited_out() {
+    for kind in JEMALLOC.into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(kind);
+        let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
+        // The child sleeps after each key, so that there is time to look.
+        set(&mut connection, "rdb-key-save-delay", "150");
+        let child = begin(state.path(), &server, &[]);
+        wait_until_busy(&mut connection, &before.0);
+        redis::cmd("BGSAVE").exec(&mut connection).unwrap();
+        std::thread::sleep(Duration::from_millis(700));
+        let (first, forking) = (
+            work_done(&mut connection),
+            measure::field(&mut connection, "rdb_bgsave_in_progress").unwrap(),
+        );
+        std::thread::sleep(Duration::from_millis(700));
+        let second = work_done(&mut connection);
+        assert_eq!(forking, 1, "the fork ended before it was looked at");
+        assert_eq!(measure::field(&mut connection, "rdb_bgsave_in_progress").unwrap(), 1);
+        assert_eq!(first, second, "{}: something was done beside a fork", kind.name());
+        set(&mut connection, "rdb-key-save-delay", "0");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{} {}", kind.name(), text(&output));
+        assert!(text(&output).contains("a fork child is at work"), "{}", text(&output));
+        assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
+        assert_eq!(ours(&mut connection), 0);
+    }
+}
+
+#[test]
+fn a_server_restarted_in_the_middle_keeps_its_data_and_nothing_of_ours() {
+    for kind in JEMALLOC.into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let (mut server, mut connection) = fragmented(kind);
+        let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
+        let child = begin(state.path(), &server, &[]);
+        wait_until_busy(&mut connection, &before.0);
+        server.restart().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(7), "{} {}", kind.name(), text(&output));
+        let mut connection = server.connection().unwrap();
+        assert_eq!(ours(&mut connection), 0, "{} {}", kind.name(), text(&output));
+        assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
+    }
+}
+
+#[test]
+fn a_server_that_stalls_is_left_as_it_was() {
+    for kind in JEMALLOC.into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(kind);
+        let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
+        let child = begin(state.path(), &server, &["-t", "2"]);
+        wait_until_busy(&mut connection, &before.0);
+        signal(&server, "-STOP");
+        // Longer than a command may take, shorter than the tries to reach the server again.
+        std::thread::sleep(Duration::from_secs(5));
+        signal(&server, "-CONT");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(7), "{} {}", kind.name(), text(&output));
+        assert_eq!(ours(&mut connection), 0, "{} {}", kind.name(), text(&output));
+        assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
+    }
+}
+
+#[test]
+fn a_replica_that_falls_behind_is_waited_for() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    // With this policy whole values go through replication.
+    let options = Options::args(&["--maxmemory-policy", "allkeys-lru"]);
+    let servers = Replicated::start(Kind::Redis7, 1, &options).unwrap();
+    let mut primary = servers.primary.connection().unwrap();
+    Workload::Strings.run(&mut primary, 3 * FILL_BYTES, 7).unwrap();
+    let replica = servers.replicas.first().unwrap();
+    let digest = measure::digest(&mut primary).unwrap();
+    let before = settings(&mut primary);
+    let child = begin(state.path(), &servers.primary, &[]);
+    wait_until_busy(&mut primary, &before);
+    signal(replica, "-STOP");
+    let mut most = 0;
+    for _ in 0..40 {
+        std::thread::sleep(Duration::from_millis(100));
+        let info = measure::info(&mut primary).unwrap();
+        let here: u64 = info["master_repl_offset"].parse().unwrap();
+        let there = info["slave0"].split("offset=").nth(1).unwrap().split(',').next().unwrap();
+        most = here.saturating_sub(there.parse().unwrap()).max(most);
+    }
+    signal(replica, "-CONT");
+    let output = child.wait_with_output().unwrap();
+    // 16 MiB, and what one chunk adds before the next look.
+    assert!((1..32 << 20).contains(&most), "{most} bytes behind");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let mut replica = replica.connection().unwrap();
+    let offset = measure::field(&mut primary, "master_repl_offset").unwrap();
+    measure::wait_until("the replica's catching up", 30, || {
+        Ok(measure::field(&mut replica, "slave_repl_offset")? >= offset)
+    })
+    .unwrap();
+    assert_eq!(measure::digest(&mut primary).unwrap(), digest);
+    assert_eq!(measure::digest(&mut replica).unwrap(), digest);
+}
+
+#[test]
+fn the_aof_written_meanwhile_gives_the_same_data() {
+    for kind in JEMALLOC.into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let options = Options::args(&["--appendonly", "yes", "--appendfsync", "everysec"]);
+        let mut server = Server::start(kind, &options).unwrap();
+        let mut connection = server.connection().unwrap();
+        Workload::Strings.run(&mut connection, FILL_BYTES, 7).unwrap();
+        let digest = measure::digest(&mut connection).unwrap();
+        let output = begin(state.path(), &server, &["--only", "purge,repack"]).wait_with_output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{} {}", kind.name(), text(&output));
+        server.restart().unwrap();
+        let mut connection = server.connection().unwrap();
+        assert_eq!(measure::field(&mut connection, "aof_enabled").unwrap(), 1);
+        assert_eq!(measure::digest(&mut connection).unwrap(), digest, "{}", kind.name());
+        assert_eq!(ours(&mut connection), 0);
+    }
+}
+
+#[test]
+fn maxmemory_reached_in_the_middle_evicts_and_refuses_nothing() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (server, mut connection) = fragmented(Kind::Redis7);
+    set(&mut connection, "maxmemory-policy", "allkeys-random");
+    let before = settings(&mut connection);
+    let keys = measure::keys(&mut connection).unwrap();
+    let child = begin(state.path(), &server, &[]);
+    wait_until_busy(&mut connection, &before);
+    let used = measure::field(&mut connection, "used_memory").unwrap();
+    // Room for what is set aside now and a little more; the next batches must not take it.
+    set(&mut connection, "maxmemory", &(used + (2 << 20)).to_string());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("no room"), "{}", text(&output));
+    assert_eq!(measure::field(&mut connection, "evicted_keys").unwrap(), 0);
+    assert_eq!(measure::keys(&mut connection).unwrap(), keys);
+    assert_eq!(ours(&mut connection), 0);
+}
+
+/// A consumer that waits for a stream's next entry gets it, though the stream has moved meanwhile.
+#[test]
+fn consumers_that_wait_are_not_woken_and_not_forgotten() {
+    for kind in [Kind::Redis6, Kind::Redis7].into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(kind);
+        let stream = |words: &[&str]| {
+            let mut cmd = redis::cmd("XGROUP");
+            cmd.arg(words);
+            cmd
+        };
+        stream(&["CREATE", "jobs", "workers", "$", "MKSTREAM"]).exec(&mut connection).unwrap();
+        let waiting = std::thread::spawn({
+            let mut connection = server.connection().unwrap();
+            move || -> redis::Value {
+                connection.set_read_timeout(None).unwrap();
+                let words = "GROUP workers one BLOCK 0 STREAMS jobs >";
+                let mut cmd = redis::cmd("XREADGROUP");
+                words.split(' ').for_each(|word| {
+                    cmd.arg(word);
+                });
+                cmd.query(&mut connection).unwrap()
+            }
+        });
+        measure::wait_until("the consumer", 10, || {
+            Ok(measure::field(&mut connection, "blocked_clients")? == 1)
+        })
+        .unwrap();
+        let run = begin(state.path(), &server, &["--only", "repack"]).wait_with_output().unwrap();
+        assert_eq!(run.status.code(), Some(0), "{} {}", kind.name(), text(&run));
+        assert!(!waiting.is_finished(), "{}: it was woken by us", kind.name());
+        let mut add = redis::cmd("XADD");
+        add.arg("jobs").arg("*").arg("job").arg("42").exec(&mut connection).unwrap();
+        let got = format!("{:?}", waiting.join().unwrap());
+        assert!(got.contains("42"), "{} {got}", kind.name());
+    }
+}

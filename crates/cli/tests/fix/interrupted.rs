@@ -1,0 +1,174 @@
+//! Killed, stopped and cut off in the middle: what it changed is put back.
+
+use super::{begin, fragmented, kill, ours, settings, text, unfrag, wait_until_busy};
+use redis::{Commands, Connection};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use unfrag_testbed::{Kind, Server, measure, require};
+
+/// Milliseconds after the first change at which unfrag is killed, for one server. `UNFRAG_KILLS` of them for all three
+/// (`make test-kills`: 210), spread over a run of some seconds.
+fn moments() -> Vec<u64> {
+    let kills = std::env::var("UNFRAG_KILLS").ok().and_then(|n| n.parse::<u64>().ok());
+    // Steps by the golden ratio fill an interval evenly and never repeat.
+    kills.map_or(vec![0, 150, 400], |n| (0..n / 3).map(|i| i * 1_854_101 / 1000 % 3000).collect())
+}
+
+/// Tells the writer to stop, also when the test fails: a scope would wait for it for ever.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Counts up until told to stop; what was acknowledged.
+fn count_up(mut connection: Connection, stop: &AtomicBool) -> [u64; 50] {
+    let mut counts = [0u64; 50];
+    while !stop.load(Ordering::Relaxed) {
+        for (n, count) in counts.iter_mut().enumerate() {
+            *count = connection.incr(format!("count:{n}"), 1).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    counts
+}
+
+#[test]
+fn undo_after_kill_9_leaves_nothing() {
+    for kind in [Kind::Redis6, Kind::Redis7, Kind::Redis8].into_iter().filter(|k| require(*k)) {
+        // What killed runs did leaves less to do: three short ones share a server, long ones do not.
+        for delays_ms in moments().chunk_by(|before, _| *before <= 400) {
+            let state = tempfile::tempdir().unwrap();
+            let (server, mut connection) = fragmented(kind);
+            for &delay_ms in delays_ms {
+                kill_and_undo(state.path(), &server, &mut connection, delay_ms);
+            }
+        }
+    }
+}
+
+fn kill_and_undo(state: &Path, server: &Server, connection: &mut Connection, delay_ms: u64) {
+    let what = format!("{} killed after {delay_ms} ms", server.kind().name());
+    let before = (settings(connection), measure::digest(connection).unwrap());
+    let stop = AtomicBool::new(false);
+    let counts = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| count_up(server.connection().unwrap(), &stop));
+        let at_end = StopAtEnd(&stop);
+        let mut child = begin(state, server, &[]);
+        wait_until_busy(connection, &before.0);
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        kill(&mut child);
+        drop(at_end);
+        writer.join().unwrap()
+    });
+    let undo = unfrag(state, server, &["undo"]).output().unwrap();
+    assert_eq!(undo.status.code(), Some(0), "{what}: {}", text(&undo));
+    assert_eq!(settings(connection), before.0, "{what}");
+    assert_eq!(ours(connection), 0, "{what}");
+    for (n, count) in counts.iter().enumerate() {
+        let key = format!("count:{n}");
+        assert_eq!(connection.get::<_, u64>(&key).unwrap(), *count, "{what}: {key}");
+        connection.del::<_, ()>(&key).unwrap();
+    }
+    assert_eq!(measure::digest(connection).unwrap(), before.1, "{what}");
+    let again = unfrag(state, server, &["undo"]).output().unwrap();
+    assert!(text(&again).contains("nothing to undo"), "{what}: {}", text(&again));
+}
+
+#[test]
+fn no_run_begins_on_top_of_the_wreck_of_another() {
+    if !require(Kind::Redis8) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (server, mut connection) = fragmented(Kind::Redis8);
+    let before = settings(&mut connection);
+    let mut child = begin(state.path(), &server, &[]);
+    wait_until_busy(&mut connection, &before);
+    kill(&mut child);
+    let refused = unfrag(state.path(), &server, &["fix", "--yes"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(6), "{}", text(&refused));
+    assert!(text(&refused).contains("unfrag undo"), "{}", text(&refused));
+    let undo = unfrag(state.path(), &server, &["undo"]).output().unwrap();
+    assert_eq!(undo.status.code(), Some(0), "{}", text(&undo));
+    assert_eq!(settings(&mut connection), before);
+}
+
+#[test]
+fn ctrl_c_puts_everything_back() {
+    for kind in [Kind::Redis6, Kind::Redis7].into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(kind);
+        let before = settings(&mut connection);
+        let child = unfrag(state.path(), &server, &["fix", "--yes"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until_busy(&mut connection, &before);
+        let interrupted =
+            Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(interrupted.success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(7), "{}", text(&output));
+        assert_eq!(settings(&mut connection), before);
+        assert_eq!(ours(&mut connection), 0);
+    }
+}
+
+#[test]
+fn a_cut_connection_is_made_again_and_everything_put_back() {
+    for kind in [Kind::Redis6, Kind::Redis7, Kind::Redis8].into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(kind);
+        let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
+        let child = unfrag(state.path(), &server, &["fix", "--yes"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until_busy(&mut connection, &before.0);
+        let cut: u64 = redis::cmd("CLIENT")
+            .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
+            .query(&mut connection)
+            .unwrap();
+        assert!(cut >= 2, "the acting connection and the probe's");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(7), "{} {}", kind.name(), text(&output));
+        assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
+        assert_eq!(ours(&mut connection), 0, "{}", kind.name());
+    }
+}
+
+#[test]
+fn another_terminal_pauses_and_aborts() {
+    if !require(Kind::Redis6) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (server, mut connection) = fragmented(Kind::Redis6);
+    let before = settings(&mut connection);
+    let child = unfrag(state.path(), &server, &["fix", "--yes", "--only", "defrag"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until_busy(&mut connection, &before);
+    let tell = |word: &str| {
+        let output = unfrag(state.path(), &server, &["fix", word]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    };
+    tell("--pause");
+    measure::wait_until("the settings' return", 20, || Ok(settings(&mut connection) == before))
+        .unwrap();
+    tell("--resume");
+    wait_until_busy(&mut connection, &before);
+    tell("--abort");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output));
+    assert_eq!(settings(&mut connection), before);
+}

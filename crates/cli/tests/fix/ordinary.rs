@@ -1,0 +1,52 @@
+//! What happens when nothing happens.
+
+use super::{fragmented, settings, text, unfrag};
+use unfrag_testbed::{Kind, measure, require};
+
+#[test]
+fn nobody_to_ask_and_nothing_is_done() {
+    if !require(Kind::Redis8) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (server, mut connection) = fragmented(Kind::Redis8);
+    let before = settings(&mut connection);
+    let output = unfrag(state.path(), &server, &["fix"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    let dry = unfrag(state.path(), &server, &["fix", "--dry-run"]).output().unwrap();
+    assert_eq!(dry.status.code(), Some(0));
+    assert!(text(&dry).contains("CONFIG SET activedefrag yes"), "{}", text(&dry));
+    assert_eq!(settings(&mut connection), before);
+}
+
+#[test]
+fn libc_is_left_alone_and_told_why() {
+    if !require(Kind::Valkey9) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (server, mut connection) = fragmented(Kind::Valkey9);
+    let calls = measure::field(&mut connection, "total_error_replies").unwrap();
+    let output = unfrag(state.path(), &server, &["fix", "--yes"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+    assert!(text(&output).contains("unfrag restart --mode swap"), "{}", text(&output));
+    assert_eq!(measure::field(&mut connection, "total_error_replies").unwrap(), calls);
+}
+
+#[test]
+fn fix_gives_back_what_it_said_and_says_so_in_json() {
+    for kind in [Kind::Redis6, Kind::Redis7, Kind::Redis8].into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(kind);
+        let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
+        let output =
+            unfrag(state.path(), &server, &["fix", "--yes", "-o", "json"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(json["schema"], "unfrag.fix/1");
+        let (predicted, got) =
+            (json["predicted_bytes"].as_f64().unwrap(), json["reclaimed_bytes"].as_f64().unwrap());
+        assert!((got / predicted - 1.0).abs() < 0.2, "{} {got} of {predicted}", kind.name());
+        assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
+    }
+}

@@ -1,0 +1,90 @@
+//! Exactly the rights that `unfrag acl fix` prints, and rights that are taken away in the middle.
+
+use super::{begin, fragmented, ours, settings, text, unfrag, wait_until_busy};
+use redis::Connection;
+use std::path::Path;
+use std::process::Output;
+use unfrag_testbed::{Kind, Server, measure, require};
+
+/// Makes the user of the line that `acl fix` prints for everything.
+fn make_user(connection: &mut Connection) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_unfrag"))
+        .args(["acl", "fix", "--user", "fixer"])
+        .output()
+        .unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let line = lines.lines().find(|l| l.contains("+evalsha")).unwrap().replace("PASSWORD", "pw");
+    let mut cmd = redis::Cmd::new();
+    line.split(' ').for_each(|word| {
+        cmd.arg(word);
+    });
+    cmd.exec(connection).unwrap();
+}
+
+const AS_FIXER: [&str; 4] = ["--user", "fixer", "-a", "pw"];
+
+fn rule(connection: &mut Connection, rule: &str) {
+    redis::cmd("ACL").arg("SETUSER").arg("fixer").arg(rule).exec(connection).unwrap();
+}
+
+fn undo(state: &Path, server: &Server) -> Output {
+    unfrag(state, server, &[&["undo"][..], &AS_FIXER].concat()).output().unwrap()
+}
+
+#[test]
+fn the_rights_that_are_printed_are_enough() {
+    for kind in [Kind::Redis6, Kind::Redis7, Kind::Redis8].into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(kind);
+        make_user(&mut connection);
+        let digest = measure::digest(&mut connection).unwrap();
+        let output = begin(state.path(), &server, &AS_FIXER).wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{} {}", kind.name(), text(&output));
+        assert_eq!(measure::digest(&mut connection).unwrap(), digest);
+        let denied: Vec<redis::Value> =
+            redis::cmd("ACL").arg("LOG").query(&mut connection).unwrap();
+        assert!(denied.is_empty(), "{} {denied:?}", kind.name());
+    }
+}
+
+#[test]
+fn scripts_denied_in_the_middle_end_the_run_and_nothing_is_left() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (server, mut connection) = fragmented(Kind::Redis7);
+    make_user(&mut connection);
+    let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
+    let child = begin(state.path(), &server, &AS_FIXER);
+    wait_until_busy(&mut connection, &before.0);
+    rule(&mut connection, "-evalsha");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output));
+    assert!(text(&output).contains("NOPERM"), "{}", text(&output));
+    assert_eq!(ours(&mut connection), 0);
+    assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
+}
+
+#[test]
+fn settings_denied_in_the_middle_are_said_and_undo_puts_them_back_later() {
+    for kind in [Kind::Redis6, Kind::Redis8].into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(kind);
+        make_user(&mut connection);
+        let before = settings(&mut connection);
+        let child = begin(state.path(), &server, &AS_FIXER);
+        wait_until_busy(&mut connection, &before);
+        rule(&mut connection, "-config");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(8), "{} {}", kind.name(), text(&output));
+        assert!(text(&output).contains("unfrag undo"), "{}", text(&output));
+        let denied = undo(state.path(), &server);
+        assert_eq!(denied.status.code(), Some(8), "{}", text(&denied));
+        rule(&mut connection, "+config|get");
+        rule(&mut connection, "+config|set");
+        let done = undo(state.path(), &server);
+        assert_eq!(done.status.code(), Some(0), "{}", text(&done));
+        assert_eq!(settings(&mut connection), before);
+    }
+}
