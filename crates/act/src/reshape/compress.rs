@@ -12,9 +12,9 @@ use unfrag_model::size_class::Allocator;
 const TRIES: u32 = 3;
 
 /// A value as it was read.
-struct Value<'k> {
+struct Fetched<'k> {
     key: &'k [u8],
-    value: Vec<u8>,
+    plain: Vec<u8>,
     /// Seconds idle, or accesses counted, before we read it.
     usage: Vec<u8>,
 }
@@ -108,7 +108,7 @@ async fn candidates(
         let lengths: Vec<Vec<&[u8]>> = keys.iter().map(|k| vec![b"STRLEN".as_slice(), k]).collect();
         for (key, length) in keys.iter().zip(worker.read(&lengths).await?) {
             let Some(length) = resp::count(&length) else {
-                worker.skips.add(db, key, "it is no string");
+                worker.skips.add(db, key, unread(&length));
                 continue;
             };
             if length == 0 || (!worker.spec.reverse && length < min_bytes) {
@@ -126,6 +126,14 @@ async fn candidates(
         }
     }
     Ok(todo)
+}
+
+/// Why a value has no length.
+pub(super) fn unread(answer: &redis::Value) -> String {
+    match code(answer) {
+        Some("WRONGTYPE") | None => "it is no string".to_owned(),
+        Some(code) => format!("the server refused: {code}"),
+    }
 }
 
 /// Runs of keys whose values together are not over `most`.
@@ -156,9 +164,9 @@ async fn batch_of(
     let mut replacements = vec![];
     for value in &values {
         let packed = if worker.spec.reverse {
-            unpack(codec, &value.value)
+            unpack(codec, &value.plain)
         } else {
-            pack(codec, allocator, &value.value)
+            pack(codec, allocator, &value.plain)
         };
         match packed {
             Packed::Smaller(packed) => replacements.push((value, packed)),
@@ -183,7 +191,7 @@ async fn batch_of(
     let calls: Vec<(usize, Vec<&[u8]>)> = replacements
         .iter()
         .map(|(v, packed)| {
-            (1, vec![v.key, v.value.as_slice(), packed.as_slice(), how, v.usage.as_slice()])
+            (1, vec![v.key, v.plain.as_slice(), packed.as_slice(), how, v.usage.as_slice()])
         })
         .collect();
     let answers = worker.run(Script::Replace, &calls).await?;
@@ -192,7 +200,7 @@ async fn batch_of(
     for ((value, _), answer) in replacements.iter().zip(answers) {
         match resp::count(&answer) {
             Some(1) => worker.counts.done += 1,
-            Some(_) => changed.push((value.key.to_vec(), value.value.len() as u64)),
+            Some(_) => changed.push((value.key.to_vec(), value.plain.len() as u64)),
             None => {
                 let why =
                     format!("the server refused: {}", code(&answer).unwrap_or("an unknown answer"));
@@ -204,7 +212,10 @@ async fn batch_of(
 }
 
 /// Values with what the policy knows of them from before.
-async fn fetch<'k>(worker: &mut Worker<'_>, keys: &'k [Sized]) -> Result<Vec<Value<'k>>, ActError> {
+async fn fetch<'k>(
+    worker: &mut Worker<'_>,
+    keys: &'k [Sized],
+) -> Result<Vec<Fetched<'k>>, ActError> {
     let word: &[u8] = match worker.traits.usage {
         Usage::Freq => b"FREQ",
         _ => b"IDLETIME",
@@ -221,8 +232,8 @@ async fn fetch<'k>(worker: &mut Worker<'_>, keys: &'k [Sized]) -> Result<Vec<Val
     let each = if with_usage { 2 } else { 1 };
     let values = keys.iter().zip(answers.chunks(each)).filter_map(|((key, _), answer)| {
         let usage = answer.first().filter(|_| with_usage).and_then(resp::count).unwrap_or(0);
-        let value = bytes(answer.last()?)?;
-        Some(Value { key, value, usage: usage.to_string().into_bytes() })
+        let plain = bytes(answer.last()?)?;
+        Some(Fetched { key, plain, usage: usage.to_string().into_bytes() })
     });
     Ok(values.collect())
 }

@@ -138,7 +138,9 @@ mod tests {
         let keys: Vec<Vec<u8>> =
             (0..3000).map(|n| format!("u:{}:f{}", n / 3, n % 3).into_bytes()).collect();
         let mut share = Members::share(500);
-        keys.iter().for_each(|key| assert!(share.add(&layout, 0, key)));
+        for key in &keys {
+            assert!(share.add(&layout, 0, key));
+        }
         assert_eq!(share.matching, 3000);
         let (halvings, kept) = (share.halvings(), share.into_jobs());
         assert!((250..=500).contains(&(kept.len() * 3)), "{}", kept.len());
@@ -146,7 +148,9 @@ mod tests {
         for part in 0..1 << halvings {
             let mut members = Members::part(halvings, part);
             // Twice, as SCAN may.
-            keys.iter().chain(&keys).for_each(|key| assert!(members.add(&layout, 0, key)));
+            for key in keys.iter().chain(&keys) {
+                assert!(members.add(&layout, 0, key));
+            }
             let jobs = members.into_jobs();
             if part == 0 {
                 assert_eq!(jobs, kept);

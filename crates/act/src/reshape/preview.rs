@@ -12,7 +12,7 @@ use super::guard;
 use super::layout::Layout;
 use super::outcome::Preview;
 use super::record::Record;
-use super::size::{table_of, tables};
+use super::size::{Change, table_of, tables};
 use super::spec::{Shape, Spec};
 use super::worker::{Traits, Usage, Worker};
 use crate::ActError;
@@ -131,15 +131,18 @@ impl Look<'_> {
         let (mut now, mut then, mut keys) = (0, 0, 0);
         for db in &self.databases {
             let t = turnover(db.index);
-            let after = (
-                (db.keys + t.new).saturating_sub(t.gone),
-                (db.expires + t.new_with_ttl).saturating_sub(t.gone_with_ttl),
-            );
-            keys += after.0;
+            let change = |before: u64, gone: u64, new| Change {
+                before,
+                kept: before.saturating_sub(gone),
+                new,
+            };
+            let of_keys = change(db.keys, t.gone, t.new);
+            let of_expiries = change(db.expires, t.gone_with_ttl, t.new_with_ttl);
+            keys += of_keys.kept + of_keys.new;
             let overhead = self.stats.count(&format!("db.{}.overhead.hashtable.main", db.index));
             let table = overhead.map(|bytes| table_of(&self.size_for, bytes, db.keys));
-            let of_keys = tables(&self.size_for, table, (db.keys, after.0));
-            let of_expiries = tables(&self.size_for, None, (db.expires, after.1));
+            let of_keys = tables(&self.size_for, table, of_keys);
+            let of_expiries = tables(&self.size_for, None, of_expiries);
             now += of_keys.0 + of_expiries.0;
             then += of_keys.1 + of_expiries.1;
         }

@@ -109,7 +109,7 @@ impl Record {
             serde_json::to_writer(&mut file, &line)?;
             file.write_all(b"\n")?;
         }
-        file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
         std::fs::rename(&fresh, path)?;
         std::fs::File::open(folder)?.sync_all()
     }

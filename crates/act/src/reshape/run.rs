@@ -372,9 +372,9 @@ impl Conduct<'_, '_> {
             let mut members = Members::part(halvings, part);
             let mut walk = Walk::of(info, &layout.keys.form().glob(), false);
             while let Some((db, keys)) = walk.next(worker.link).await? {
-                keys.iter().for_each(|key| {
+                for key in &keys {
                     members.add(layout, db, key);
-                });
+                }
                 if self.is_over() {
                     return Ok(false);
                 }

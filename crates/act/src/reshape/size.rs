@@ -118,20 +118,55 @@ pub(super) struct Sizes {
     pub(super) hash_tables: u64,
 }
 
+/// Entries of a table before, how many of them stay, and how many come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change {
+    pub(super) before: u64,
+    pub(super) kept: u64,
+    pub(super) new: u64,
+}
+
 /// A table as it is and as it will be, in bytes; `now` is what the server says of it, if it does.
-pub(super) fn tables(
-    size_for: &SizeFor,
-    now: Option<Table>,
-    (before, after): (u64, u64),
-) -> (u64, u64) {
+pub(super) fn tables(size_for: &SizeFor, now: Option<Table>, change: Change) -> (u64, u64) {
+    let (before, after) = (change.before, change.kept + change.new);
     let table = now.unwrap_or_else(|| size::table(size_for, before));
+    let before_bytes = size::table_bytes(size_for, table, before);
     let then = if after <= before {
         table.emptied(size_for.server, after)
     } else {
         let grown = size::table(size_for, after);
         if grown.room > table.room { grown } else { table }
     };
-    (size::table_bytes(size_for, table, before), size::table_bytes(size_for, then, after))
+    let carries_keys = size_for.server >= Server::Redis82 && size_for.server < Server::Valkey72;
+    let then_bytes = if carries_keys && then.room == table.room && then.room > 0 {
+        8 * then.room + worn_chains(size_for, then.room, change)
+    } else {
+        size::table_bytes(size_for, then, after)
+    };
+    (before_bytes, then_bytes)
+}
+
+/// Where objects carry their keys (Redis 8.2), a key alone in its slot is the slot's pointer itself, and one that met
+/// another there has an entry of 16 bytes. It keeps that when the other goes, until the table is resized: so entries are
+/// counted by what was met, not by what is left (measured on 8.2.3: 59 KB of 8000 new keys, 57 KB by this).
+fn worn_chains(size_for: &SizeFor, room: u64, change: Change) -> u64 {
+    let load = |keys: u64| keys as f64 / room as f64;
+    let (first, last) = (load(change.before), load(change.kept + change.new));
+    let met_before = if change.before == 0 { 0.0 } else { 1.0 - (1.0 - (-first).exp()) / first };
+    // A new key meets another with chance 1 - exp(-load), while the load goes from the first to the last.
+    let met_new = if (first - last).abs() < 1e-6 {
+        1.0 - (-first).exp()
+    } else {
+        1.0 - ((-last).exp() - (-first).exp()) / (first - last)
+    };
+    let entries = change.kept as f64 * met_before + change.new as f64 * met_new;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive and small"
+    )]
+    let entries = entries.max(0.0) as u64;
+    entries * size_for.allocator.usable(16)
 }
 
 /// The table of keys behind MEMORY STATS' `overhead.hashtable.main`, which counts its entries as well: 40 bytes each up to
@@ -192,5 +227,17 @@ mod tests {
             assert_eq!(table.emptied(server, 9000).room, second, "{server}");
             assert_eq!(table.emptied(server, 4500).room, third, "{server}");
         }
+    }
+
+    #[test]
+    fn chains_are_worn_by_those_who_left() {
+        let size_for = SizeFor::new(Server::Redis82);
+        let change = Change { before: 32_000, kept: 0, new: 8000 };
+        let bytes = worn_chains(&size_for, 32_768, change);
+        assert!((50_000..64_000).contains(&bytes), "{bytes}");
+        // Nothing changed, nothing is worn.
+        let still = Change { before: 32_000, kept: 32_000, new: 0 };
+        let (now, then) = tables(&size_for, None, still);
+        assert!(now.abs_diff(then) < now / 1000, "{now} {then}");
     }
 }

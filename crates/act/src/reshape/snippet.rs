@@ -262,7 +262,7 @@ fn expression(language: Language, form: &Form) -> String {
     for part in form.parts() {
         match part {
             Part::Text(plain) => {
-                text += &plain.chars().map(|c| literal(language, c)).collect::<String>()
+                text += &plain.chars().map(|c| literal(language, c)).collect::<String>();
             }
             Part::Slot { name, sum } => {
                 let value = term(language, &safe_name(name), *sum);
@@ -277,7 +277,7 @@ fn expression(language: Language, form: &Form) -> String {
             }
         }
     }
-    let values: String = values.iter().map(|value| format!(", {value}")).collect();
+    let values = values.iter().fold(String::new(), |all, value| all + ", " + value);
     match language {
         Language::RedisPy => format!("f\"{text}\""),
         Language::NodeRedis => format!("`{text}`"),

@@ -69,8 +69,9 @@ pub fn shown(name: &[u8]) -> String {
 
 impl Serialize for Name {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let digits: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        serializer.serialize_str(&digits)
+        let digits = |byte: u8| [byte >> 4, byte & 15].map(|n| char::from_digit(n.into(), 16));
+        let text: String = self.0.iter().flat_map(|byte| digits(*byte)).flatten().collect();
+        serializer.serialize_str(&text)
     }
 }
 

@@ -52,6 +52,7 @@ pub(super) enum Usage {
 
 /// What is known of the server, for all steps.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something a server has or has not")]
 pub(super) struct Traits {
     pub(super) clustered: bool,
     /// A hash's field can expire by itself: Redis 7.4, Valkey 9.0.

@@ -73,10 +73,9 @@ fn predictions_are_within_three_percent_and_the_way_back_is_exact() {
                 done["predicted_bytes"].as_f64().unwrap(),
                 done["measured_bytes"].as_f64().unwrap(),
             );
-            assert!(
-                (predicted / measured - 1.0).abs() <= WRONG,
-                "{name}: {predicted} of {measured}"
-            );
+            let error = predicted / measured - 1.0;
+            println!("{name}: {predicted} predicted, {measured} measured, {:+.2} %", error * 100.0);
+            assert!(error.abs() <= WRONG, "{name}: {predicted} of {measured}");
             assert_eq!(done["keys_after"], dry["keys_after"], "{name}");
             assert_ne!(scene.digest(), before);
             scene.json(&[data.args(), &["--reverse", "--yes"]].concat(), 0);

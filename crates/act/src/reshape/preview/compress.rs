@@ -3,7 +3,7 @@
 use super::{Look, SAMPLE_BYTES, SAMPLE_VALUES, Turnover};
 use crate::ActError;
 use crate::reshape::codec::{Codec, MAGIC_BYTES};
-use crate::reshape::compress::{Packed, pack, unpack};
+use crate::reshape::compress::{Packed, pack, unpack, unread as no_length};
 use crate::reshape::sampling::{Scale, Thinned};
 use crate::reshape::size::Image;
 use crate::reshape::spec::Shape;
@@ -78,7 +78,7 @@ async fn candidates(
             if reverse { look.worker.read(&asked.collect::<Vec<_>>()).await? } else { vec![] };
         for (index, (key, length)) in keys.iter().zip(lengths).enumerate() {
             let Some(length) = resp::count(&length) else {
-                look.worker.skips.add(db, key, "it is no string");
+                look.worker.skips.add(db, key, no_length(&length));
                 continue;
             };
             let start = starts.get(index).and_then(bytes);

@@ -1,6 +1,6 @@
 //! The dry run of keys into hashes, and of hashes into keys.
 
-use super::{FETCHED_BYTES, Look, SAMPLE_KEYS, Turnover, suggest};
+use super::{FETCHED_BYTES, Look, SAMPLE_BYTES, SAMPLE_KEYS, Turnover, suggest};
 use crate::ActError;
 use crate::reshape::guard;
 use crate::reshape::hash::ttl_differs;
@@ -29,6 +29,7 @@ struct Sums {
     now: Image,
     after: Image,
     keys: u64,
+    bytes: u64,
     merged: u64,
     merged_with_ttl: u64,
     new: u64,
@@ -38,7 +39,16 @@ struct Sums {
 impl Sums {
     fn new(server: Server) -> Self {
         let (now, after) = (Image::new(server), Image::new(server));
-        Self { now, after, keys: 0, merged: 0, merged_with_ttl: 0, new: 0, new_with_ttl: 0 }
+        Self {
+            now,
+            after,
+            keys: 0,
+            bytes: 0,
+            merged: 0,
+            merged_with_ttl: 0,
+            new: 0,
+            new_with_ttl: 0,
+        }
     }
 }
 
@@ -47,6 +57,7 @@ struct Seen {
     key: Vec<u8>,
     field: Vec<u8>,
     value: Option<Vec<u8>>,
+    bytes: u64,
     at: i64,
 }
 
@@ -156,6 +167,9 @@ async fn sample(
     let mut chunk: Vec<&(u32, Job)> = vec![];
     let mut keys = 0;
     for job in jobs.iter().step_by(every) {
+        if sums.bytes > SAMPLE_BYTES {
+            break;
+        }
         if chunk.first().is_some_and(|(db, _)| *db != job.0) || keys > CHUNK_KEYS {
             read(look, layout, &chunk, &mut sums).await?;
             chunk.clear();
@@ -177,44 +191,66 @@ async fn read(
 ) -> Result<(), ActError> {
     let Some((db, _)) = jobs.first() else { return Ok(()) };
     look.worker.select(*db).await?;
-    for (_, job) in jobs {
-        let there = hash_there(look, &job.name.0).await?;
-        let mut seen = vec![];
-        for fields in job.fields.chunks(CHUNK_KEYS) {
-            seen.extend(keys_there(look, layout, *db, job, fields).await?);
-        }
-        judge(look, *db, job, &there, seen, sums);
+    let theres = hashes_there(look, jobs.iter().map(|(_, job)| job.name.0.as_slice())).await?;
+    let keys: Vec<Asked<'_>> = jobs
+        .iter()
+        .flat_map(|(_, job)| {
+            let key = |field: &Name| layout.key(&job.name.0, &field.0).unwrap_or_default();
+            job.fields.iter().map(move |field| (key(field), field.0.as_slice()))
+        })
+        .collect();
+    let mut seen = vec![];
+    for some in keys.chunks(CHUNK_KEYS) {
+        seen.extend(keys_there(look, *db, some).await?);
+    }
+    let mut seen = seen.into_iter();
+    for ((_, job), there) in jobs.iter().zip(&theres) {
+        let own: Vec<Seen> = seen.by_ref().take(job.fields.len()).collect();
+        judge(look, *db, job, there, own, sums);
     }
     Ok(())
 }
 
-async fn hash_there(look: &mut Look<'_>, hash: &[u8]) -> Result<There, ActError> {
-    let answers = look.worker.read(&[vec![b"TYPE", hash], vec![b"HLEN", hash]]).await?;
-    let kind = answers.first().and_then(resp::text).unwrap_or_default();
-    let length = answers.get(1).and_then(resp::count).unwrap_or(0);
-    if length == 0 {
-        return Ok(There { kind, fields: vec![], at: -2 });
+/// A key and the field it would be.
+type Asked<'j> = (Vec<u8>, &'j [u8]);
+
+/// What is under the hashes' names. Most of them are not there yet.
+async fn hashes_there<'h>(
+    look: &mut Look<'_>,
+    hashes: impl Iterator<Item = &'h [u8]> + Clone,
+) -> Result<Vec<There>, ActError> {
+    let asked: Vec<Vec<&[u8]>> = hashes
+        .clone()
+        .flat_map(|hash| [vec![b"TYPE".as_slice(), hash], vec![b"HLEN", hash]])
+        .collect();
+    let answers = look.worker.read(&asked).await?;
+    let mut theres = vec![];
+    for (hash, answer) in hashes.zip(answers.chunks(2)) {
+        let kind = answer.first().and_then(resp::text).unwrap_or_default();
+        let length = answer.get(1).and_then(resp::count).unwrap_or(0);
+        let mut there = There { kind, fields: vec![], at: -2 };
+        if length > 0 {
+            let at = look.worker.expiries(&[hash.to_vec()]).await?;
+            there.at = at.first().copied().unwrap_or(-2);
+        }
+        if (1..=READ_FIELDS).contains(&length) {
+            let all = look.worker.read(&[vec![b"HGETALL", hash]]).await?;
+            there.fields = all.first().map(pairs).unwrap_or_default();
+        }
+        theres.push(there);
     }
-    let at = look.worker.expiries(&[hash.to_vec()]).await?.first().copied().unwrap_or(-2);
-    let fields = if (1..=READ_FIELDS).contains(&length) {
-        look.worker.read(&[vec![b"HGETALL", hash]]).await?.first().map(pairs).unwrap_or_default()
-    } else {
-        vec![]
-    };
-    Ok(There { kind, fields, at })
+    Ok(theres)
 }
 
 async fn keys_there(
     look: &mut Look<'_>,
-    layout: &Layout,
     db: u32,
-    job: &Job,
-    fields: &[Name],
+    asked: &[Asked<'_>],
 ) -> Result<Vec<Seen>, ActError> {
-    let keys: Vec<Vec<u8>> =
-        fields.iter().map(|field| layout.key(&job.name.0, &field.0).unwrap_or_default()).collect();
-    let asked: Vec<Vec<&[u8]>> = keys.iter().map(|key| vec![b"STRLEN".as_slice(), key]).collect();
-    let lengths = look.worker.read(&asked).await?;
+    let keys: Vec<Vec<u8>> = asked.iter().map(|(key, _)| key.clone()).collect();
+    let commands: Vec<Vec<&[u8]>> =
+        keys.iter().map(|key| vec![b"STRLEN".as_slice(), key]).collect();
+    let lengths = look.worker.read(&commands).await?;
     let expiries = look.worker.expiries(&keys).await?;
     let short = |answer: &Value| resp::count(answer).is_some_and(|n| n <= FETCHED_BYTES);
     let fetched: Vec<Vec<&[u8]>> = keys
@@ -224,21 +260,23 @@ async fn keys_there(
         .map(|(key, _)| vec![b"GET".as_slice(), key])
         .collect();
     let mut values = look.worker.read(&fetched).await?.into_iter();
+    let most = look.worker.pace.script_bytes();
     let mut seen = vec![];
-    for (((key, field), length), at) in keys.iter().zip(fields).zip(&lengths).zip(expiries) {
-        let length = resp::count(length);
-        let value = match length {
+    for (((key, field), length), at) in asked.iter().zip(&lengths).zip(expiries) {
+        let bytes_there = resp::count(length).unwrap_or(0);
+        let value = match resp::count(length) {
             None => {
                 look.worker.skips.add(db, key, "it is no string");
                 None
             }
-            // Only its length matters: it is no number.
+            // Only its length matters: it is no number. One that is too long makes its hash be left alone.
             Some(long) if long > FETCHED_BYTES => {
-                Some(vec![b'x'; usize::try_from(long).unwrap_or(0)])
+                Some(vec![b'x'; usize::try_from(long.min(most)).unwrap_or(0)])
             }
             Some(_) => values.next().as_ref().and_then(bytes),
         };
-        seen.push(Seen { key: key.clone(), field: field.0.clone(), value, at });
+        let (key, field) = (key.clone(), field.to_vec());
+        seen.push(Seen { key, field, value, bytes: bytes_there, at });
     }
     Ok(seen)
 }
@@ -251,6 +289,12 @@ fn judge(look: &mut Look<'_>, db: u32, job: &Job, there: &There, seen: Vec<Seen>
         look.worker.skips.add(db, name, "a key of this name is there and is no hash");
         return;
     }
+    let bytes: u64 = seen.iter().map(|s| s.bytes).sum();
+    if bytes > look.worker.pace.script_bytes() {
+        look.worker.skips.add(db, name, "its values together would hold the server up");
+        return;
+    }
+    sums.bytes += bytes;
     let exists = there.kind == "hash";
     let (mut merged, mut conflicts) = (vec![], vec![]);
     for key in seen.into_iter().filter(|s| s.value.is_some()) {
@@ -325,8 +369,10 @@ pub(super) async fn reverse(look: &mut Look<'_>, info: &Info) -> Result<(), ActE
             continue;
         }
         look.worker.select(*db).await?;
-        let there = hash_there(look, hash).await?;
-        unfold(look, layout, *db, hash, &there, &mut sums);
+        let theres = hashes_there(look, std::iter::once(hash.as_slice())).await?;
+        for there in &theres {
+            unfold(look, layout, *db, hash, there, &mut sums);
+        }
     }
     look.preview.sampled = sums.keys;
     let scale = Scale { part: sums.keys, whole: look.preview.matching };
