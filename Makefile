@@ -1,5 +1,5 @@
 # The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
-.PHONY: demo test lint docs cases bench bench-reclaim servers test-kills
+.PHONY: demo test lint docs cases bench bench-keys bench-reclaim servers test-kills
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -39,6 +39,11 @@ bench: servers
 bench-reclaim: servers
 	$(CARGO) build --release --quiet --bin unfrag
 	$(CARGO) run --release --quiet --package unfrag --example bench_reclaim -- target/release/unfrag $(RECLAIM)
+
+# Pattern report of 10 M keys, and of a live server with 1 M: beside the peers.
+bench-keys: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(PYTHON) scripts/bench_keys.py target/release/unfrag
 
 servers:
 	@$(PYTHON) scripts/servers.py
