@@ -1,5 +1,6 @@
 # The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
-.PHONY: demo test lint docs cases bench bench-keys bench-reclaim servers test-kills
+.PHONY: demo test lint docs cases servers bench bench-keys bench-reclaim bench-rdb bench-restart bench-watch \
+	size-truth rdb-agreement fuzz-rdb test-kills replay
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -34,6 +35,11 @@ bench: servers
 	$(CARGO) build --release --quiet --bin unfrag
 	$(PYTHON) scripts/bench_check.py target/release/unfrag
 
+# A restart in each mode beside the recipe people follow: longest gap, lost writes, RSS. KEYS=5000000 for a large one.
+bench-restart: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(PYTHON) scripts/bench_restart.py target/release/unfrag redis-7.0.15,redis-8.2.3,valkey-8.1.8,valkey-9.1.2 $(or $(KEYS),200000)
+
 # Bytes given back as a share of what a restart gives, beside three other ways. Takes an hour;
 # `make bench-reclaim RECLAIM="redis-8.2.3 strings 400 unfrag"` is one row: servers, workloads, MiB filled, methods.
 bench-reclaim: servers
@@ -45,5 +51,37 @@ bench-keys: servers
 	$(CARGO) build --release --quiet --bin unfrag
 	$(PYTHON) scripts/bench_keys.py target/release/unfrag
 
+# A thousand targets: processor, memory, scrape, a day of history; beside prometheus-redis-exporter where it is installed.
+bench-watch: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(CARGO) build --release --quiet --package unfrag-watch --examples
+	$(PYTHON) scripts/bench_watch.py target/release/unfrag target/release/examples target/servers
+
+# Recorded histories and real incidents through the alerts, beside `ratio > 1.5 for 10m`.
+replay:
+	$(CARGO) run --quiet --package unfrag-watch --example replay -- $(CASES)
+
 servers:
 	@$(PYTHON) scripts/servers.py
+
+# The RDB engine beside its peers on corpora that a real server writes (5 GB under target/bench-rdb, minutes to make).
+# BENCH_SCALE=0.01 for a trial.
+bench-rdb: servers
+	$(PYTHON) scripts/bench_rdb.py --scale $${BENCH_SCALE:-1} --runs $${BENCH_RUNS:-3}
+
+# Sizes against growth of used_memory on every server: the corpora, each kind of key, and single keys of each kind.
+size-truth: servers
+	$(CARGO) build --release --quiet --package unfrag-rdb --examples
+	$(PYTHON) scripts/size_truth.py
+	$(CARGO) test --quiet --package unfrag --test rdb_size -- --ignored
+
+# Thousands of changed snapshots to unfrag and to redis-check-rdb of every server.
+rdb-agreement: servers
+	$(CARGO) build --release --quiet --package unfrag-rdb --examples
+	$(PYTHON) scripts/check_agreement.py --files $${FILES:-2000}
+
+# Mutates small snapshots for an hour; a finding stops it and stays as target/fuzz-rdb/fuzz-crash-NAME.
+fuzz-rdb:
+	$(CARGO) build --release --quiet --package unfrag-rdb --example fuzz
+	mkdir -p target/fuzz-rdb
+	cd target/fuzz-rdb && nice -n 19 ../release/examples/fuzz $${SECONDS_TO_FUZZ:-3600} ../../crates/rdb/fuzz/corpus/snapshot/*

@@ -4,9 +4,12 @@
 //! file's lock while it lives; a file without an `end` line and without a lock is a run that was killed.
 
 use crate::ActError;
+use crate::reshape::spec::{Job, Spec};
+use crate::restart::RestartRecord;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -51,6 +54,32 @@ pub enum Entry {
         /// The prefix.
         prefix: String,
     },
+    /// A restart is about to do something that another unfrag would have to finish.
+    Restart {
+        /// What.
+        record: RestartRecord,
+    },
+    /// A step of a restart begins.
+    Step {
+        /// Its name.
+        name: String,
+        /// The server.
+        node: String,
+    },
+    /// A reshape is about to begin, or to go on.
+    Reshape {
+        /// What; the inverse is the same the other way, for what was moved.
+        spec: Spec,
+        /// No earlier run has left anything in the new layout.
+        is_first: bool,
+    },
+    /// These are about to be moved, each in one atomic step.
+    Moving {
+        /// Their database.
+        db: u32,
+        /// Hashes with their fields, or keys.
+        jobs: Vec<Job>,
+    },
     /// The run ended with everything put back.
     End,
 }
@@ -72,9 +101,14 @@ impl Journals {
         Self::at(folder_of_user())
     }
 
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Begins the journal of a run. Refuses while another run on this process lives, or has left changes behind.
     pub fn begin(&self, target: &str, run_id: &str) -> Result<Journal, ActError> {
-        self.refuse_others(run_id)?;
+        self.refuse_others(target, run_id)?;
         let fail = |path: &Path| {
             let path = path.to_owned();
             move |source| ActError::Journal { path, source }
@@ -82,8 +116,12 @@ impl Journals {
         std::fs::create_dir_all(&self.folder).map_err(fail(&self.folder))?;
         let at_unix_ms = now_ms();
         let path = self.folder.join(format!("{at_unix_ms}-{}.jsonl", short(run_id)));
-        let file =
-            OpenOptions::new().create_new(true).append(true).open(&path).map_err(fail(&path))?;
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(fail(&path))?;
         file.try_lock().map_err(|e| match e {
             TryLockError::Error(source) => ActError::Journal { path: path.clone(), source },
             TryLockError::WouldBlock => ActError::Busy { who: path.display().to_string() },
@@ -100,8 +138,11 @@ impl Journals {
         Ok(journal)
     }
 
-    fn refuse_others(&self, run_id: &str) -> Result<(), ActError> {
-        match self.unfinished()?.into_iter().find(|r| r.run_id == run_id) {
+    fn refuse_others(&self, target: &str, run_id: &str) -> Result<(), ActError> {
+        // A restart's journal outlives the process it began with.
+        let is_ours =
+            |r: &Unfinished| r.run_id == run_id || (r.target == target && !r.restart.is_empty());
+        match self.unfinished()?.into_iter().find(is_ours) {
             Some(run) if run.is_running => Err(ActError::Busy {
                 who: format!("process {} on this machine, {}", run.pid, run.path.display()),
             }),
@@ -156,6 +197,15 @@ impl Journal {
         self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(fail)
     }
 
+    /// Writes a line that must survive us, and not the machine: for what ends with the machine anyway, where waiting
+    /// for the disk would hold clients up.
+    pub(crate) fn note(&mut self, entry: &Entry) -> Result<(), ActError> {
+        let fail = |source| ActError::Journal { path: self.path.clone(), source };
+        let mut line = serde_json::to_vec(entry).map_err(|e| fail(e.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(fail)
+    }
+
     /// Opens the journal of a killed run to finish it; `None` while it lives.
     pub(crate) fn reopen(path: &Path) -> Result<Option<Self>, ActError> {
         let fail = |source| ActError::Journal { path: path.to_owned(), source };
@@ -205,6 +255,21 @@ pub struct Unfinished {
     pub settings: Vec<ChangedSetting>,
     /// Prefixes under which keys may still be set aside.
     pub prefixes: Vec<String>,
+    /// What a restart had announced, in order.
+    pub restart: Vec<RestartRecord>,
+    /// A reshape, and what it has moved or was about to.
+    pub reshape: Option<Moved>,
+}
+
+/// What a reshape has moved or was about to, by database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// What was to be done.
+    pub spec: Spec,
+    /// No earlier run had left anything in the new layout.
+    pub is_first: bool,
+    /// In order.
+    pub jobs: Vec<(u32, Job)>,
 }
 
 impl Unfinished {
@@ -225,6 +290,11 @@ impl Unfinished {
             return Ok(None);
         }
         let (settings, prefixes) = outstanding(&entries);
+        let restart = entries.iter().filter_map(|e| match e {
+            Entry::Restart { record } => Some(record.clone()),
+            _ => None,
+        });
+        let restart = restart.collect();
         let is_running = File::open(path)
             .is_ok_and(|f| matches!(f.try_lock_shared(), Err(TryLockError::WouldBlock)));
         Ok(Some(Self {
@@ -235,6 +305,8 @@ impl Unfinished {
             is_running,
             settings,
             prefixes,
+            restart,
+            reshape: moved(entries),
         }))
     }
 }
@@ -268,6 +340,22 @@ pub(crate) fn announce(settings: &mut Vec<ChangedSetting>, name: &str, from: &st
             announced: vec![to.to_owned()],
         }),
     }
+}
+
+fn moved(entries: Vec<Entry>) -> Option<Moved> {
+    let mut moved: Option<Moved> = None;
+    for entry in entries {
+        match (entry, &mut moved) {
+            (Entry::Reshape { spec, is_first }, None) => {
+                moved = Some(Moved { spec, is_first, jobs: vec![] });
+            }
+            (Entry::Moving { db, jobs }, Some(moved)) => {
+                moved.jobs.extend(jobs.into_iter().map(|job| (db, job)));
+            }
+            _ => {}
+        }
+    }
+    moved
 }
 
 fn short(run_id: &str) -> String {

@@ -9,6 +9,10 @@ pub enum Consent {
     Flag,
     /// Typed at the prompt, with the plan above it.
     Typed,
+    /// Asked for on the page of `unfrag watch`, with its token.
+    Token,
+    /// By a rule of the policy of `unfrag watch`, in its window.
+    Policy,
 }
 
 /// Permission to change one server process. It cannot be built outside this file.

@@ -107,6 +107,8 @@ pub struct Plan {
     pub predicted_bytes: u64,
     /// RSS that a fresh process would have.
     pub floor_rss_bytes: Option<u64>,
+    /// What a restart would give back instead.
+    pub restart_gives_bytes: Option<u64>,
     /// How repack copies a key here.
     pub copying: Copying,
 }
@@ -136,6 +138,7 @@ pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
         run_id: sample.info.text("run_id").unwrap_or_default().to_owned(),
         server: sample.info.engine().to_string(),
         floor_rss_bytes: report.reclaim.restart.floor_rss_bytes,
+        restart_gives_bytes: report.reclaim.restart.bytes,
         copying: copying(sample),
         bounds,
         steps: vec![],

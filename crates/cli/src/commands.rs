@@ -9,4 +9,8 @@ pub(crate) mod keys;
 pub(crate) mod lab;
 pub(crate) mod man;
 pub(crate) mod rdb;
+pub(crate) mod reshape;
+pub(crate) mod restart;
+pub(crate) mod top;
 pub(crate) mod undo;
+pub(crate) mod watch;

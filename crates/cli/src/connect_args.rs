@@ -132,6 +132,15 @@ impl ConnectArgs {
         Ok(Named { targets, warnings: vec![] })
     }
 
+    /// True when any server was named at all.
+    pub(crate) fn is_named(&self) -> bool {
+        self.uri.is_some()
+            || !self.targets.is_empty()
+            || self.host.is_some()
+            || self.port.is_some()
+            || self.socket.is_some()
+    }
+
     fn address(&self) -> anyhow::Result<Address> {
         if let Some(socket) = &self.socket {
             return Ok(Address::Unix(socket.clone()));

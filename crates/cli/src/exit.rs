@@ -5,6 +5,8 @@ use unfrag_client::fleet::FleetError;
 use unfrag_client::secret_source::SecretError;
 use unfrag_client::{ClientError, ErrorKind, TargetError, files::FileError};
 use unfrag_diagnose::AdvisoryError;
+use unfrag_watch::config::ConfigError;
+use unfrag_watch::daemon::WatchError;
 
 /// What the shell gets. The numbers are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +66,19 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
                 Exit::Refused
             };
         }
+        if cause.is::<ConfigError>() {
+            return Exit::Unreadable;
+        }
         if cause.is::<FileError>() || cause.is::<FleetError>() || cause.is::<AdvisoryError>() {
             return Exit::Unreadable;
         }
         if let Some(error) = cause.downcast_ref::<ClientError>() {
             return of_client(error.kind());
+        }
+        match cause.downcast_ref() {
+            Some(WatchError::Listen { .. }) => return Exit::Usage,
+            Some(WatchError::History(_)) => return Exit::Unreadable,
+            _ => {}
         }
         if cause.is::<UsageError>() || cause.is::<TargetError>() || cause.is::<SecretError>() {
             return Exit::Usage;

@@ -11,6 +11,9 @@ mod keys_args;
 mod printer;
 mod rdb_args;
 mod render;
+mod reshape_args;
+mod restart_args;
+mod watch_args;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -36,9 +39,13 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Check(args) => commands::check::run(&args, printer),
         Command::Fix(args) => commands::fix::run(&args, printer),
+        Command::Restart(args) => commands::restart::run(&args, printer),
         Command::Undo(args) => commands::undo::run(&args, printer),
+        Command::Watch(args) => commands::watch::run(&args, printer),
+        Command::Top(args) => commands::top::run(&args, printer),
         Command::Keys(args) => commands::keys::run(&args, printer),
         Command::Lab(args) => commands::lab::run(&args, printer),
+        Command::Reshape(args) => commands::reshape::run(&args, printer),
         Command::Rdb(args) => commands::rdb::run(&args, printer),
         Command::Explain(args) => commands::explain::run(&args, printer),
         Command::Acl(args) => commands::acl::run(&args, printer),

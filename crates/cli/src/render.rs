@@ -9,6 +9,8 @@ pub(crate) mod keys;
 pub(crate) mod ladder;
 pub(crate) mod markdown;
 pub(crate) mod paint;
+pub(crate) mod reshape;
+pub(crate) mod restart;
 pub(crate) mod snapshot;
 pub(crate) mod text;
 

@@ -25,9 +25,10 @@ fn dependencies_point_one_way() {
         ("keys", &["model", "rdb"]),
         ("diagnose", &["model"]),
         ("client", &["model"]),
-        ("act", &["model", "client", "diagnose"]),
+        ("act", &["model", "rdb", "client", "diagnose"]),
+        ("watch", &["model", "client", "diagnose", "act"]),
         ("testbed", &[]),
-        ("cli", &["model", "rdb", "keys", "diagnose", "client", "act", "testbed"]),
+        ("cli", &["model", "rdb", "keys", "diagnose", "client", "act", "testbed", "watch"]),
     ]
     .into();
     for folder in

@@ -12,7 +12,7 @@ use std::path::Path;
 use unfrag_model::sample::Unread;
 use unfrag_model::{Host, Sample};
 
-const WHAT: &str = "host";
+pub(crate) const WHAT: &str = "host";
 
 /// Fills [`Sample::host`], or says why it stays empty.
 pub(crate) fn read(sample: &mut Sample, is_local: bool, root: &Path) {

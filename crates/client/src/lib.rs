@@ -28,7 +28,7 @@ mod wire;
 pub use connect::{Connection, connect};
 pub use error::{ClientError, ErrorKind, Problem, TlsProblem};
 pub use options::ConnectOptions;
-pub use sample::{SampleOptions, sample};
+pub use sample::{SampleOptions, refresh, sample};
 pub use secret::Secret;
 pub use survey::{Reading, Survey, SurveyOptions, sample_all, survey};
 pub use target::{Address, Target, TargetError, Uri};

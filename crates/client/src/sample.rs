@@ -11,8 +11,10 @@ mod info;
 mod latency;
 mod malloc_stats;
 mod memory_stats;
+mod refresh;
 
 pub use clients::MAX_CLIENTS_LISTED;
+pub use refresh::refresh;
 
 use crate::topology::{self, Mode};
 use crate::{ClientError, Connection, host};

@@ -28,9 +28,8 @@ mod tests {
     use unfrag_model::Sample;
 
     fn report(info: &str) -> Report {
-        let mut sample = Sample::default();
-        sample.info = unfrag_model::Info::parse(info);
-        crate::diagnose(&sample)
+        let info = unfrag_model::Info::parse(info);
+        crate::diagnose(&Sample { info, ..Sample::default() })
     }
 
     #[test]

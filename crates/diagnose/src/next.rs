@@ -1,7 +1,8 @@
 //! What to type next: the one place that words commands, so that every finding says them the same way.
 
 use crate::figures::{AllocatorKind, Figures};
-use unfrag_model::{Finding, RemedyKind, Version};
+use crate::reclaim;
+use unfrag_model::{Finding, RemedyKind, Version, human};
 
 /// Adds the purge, repeated as often as it is needed.
 pub(crate) fn purge(f: &Figures<'_>, finding: Finding) -> Finding {
@@ -39,22 +40,24 @@ fn fix(f: &Figures<'_>) -> String {
     f.cli().replacen("redis-cli", "unfrag fix", 1)
 }
 
-/// Adds the restart that loses nothing.
+/// Adds the restart that loses nothing, with the bytes it gives.
 pub(crate) fn restart(f: &Figures<'_>, finding: Finding) -> Finding {
-    let next = if f.sample.info.is_replica() {
-        "restart this replica and wait for master_link_status:up; its primary keeps serving"
-            .to_owned()
+    let how = if f.sample.info.is_replica() {
+        "its primary keeps serving"
     } else if f.count("connected_slaves") > 0 {
-        "restart the replicas first, fail over to one, then restart this server: no downtime"
-            .to_owned()
+        "replicas first, then a hand-over"
     } else {
-        format!(
-            "{} SHUTDOWN SAVE   (then start it again: this loses no write; a restart after BGSAVE does)",
-            f.cli()
-        )
+        "BGSAVE and a restart would lose some"
     };
+    let gives = reclaim::estimate(f).restart.bytes.filter(|&bytes| bytes >= WORTH_SAYING_BYTES);
+    let gives = gives.map_or_else(String::new, |b| format!("gives back about {}, ", human(b)));
+    let command = f.cli().replacen("redis-cli", "unfrag restart", 1);
+    let next = format!("{command}   ({gives}loses no write: {how})");
     finding.remedy(RemedyKind::RestartOrFailover, next)
 }
+
+/// Less is within what two readings differ by.
+const WORTH_SAYING_BYTES: u64 = 2 << 20;
 
 /// True when nothing says that `CONFIG SET activedefrag yes` would be refused.
 pub(crate) fn can_defrag(f: &Figures<'_>) -> bool {

@@ -90,6 +90,26 @@ impl Info {
         }
     }
 
+    /// Takes over the fields of an older reading that begin with `prefix` and are missing here.
+    pub fn adopt(&mut self, older: &Self, prefix: &str) {
+        let theirs = older.fields.range(prefix.to_owned()..);
+        for (key, value) in theirs.take_while(|(key, _)| key.starts_with(prefix)) {
+            self.fields.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+
+    /// Forgets all fields but those that begin with `prefix`: what a watcher of many servers keeps between readings.
+    pub fn keep_only(&mut self, prefix: &str) {
+        self.fields.retain(|key, _| key.starts_with(prefix));
+        self.modules.clear();
+        self.sections.clear();
+    }
+
+    /// Puts one field back after [`Info::keep_only`].
+    pub fn remember(&mut self, key: &str, value: &str) {
+        self.fields.insert(key.to_owned(), value.to_owned());
+    }
+
     /// True when no field was read.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()

@@ -32,6 +32,7 @@ use crate::problem::{Flaw, FlawKind, Problem};
 use crate::reader::{Item, Key, Reader};
 use crate::text::Text;
 use fold::{Each, Ignore, States, Watched};
+use keyspace::Db;
 use value::{Sized, ValueSize};
 
 /// One key, sized.
@@ -76,6 +77,9 @@ pub struct Total {
     pub bytes: u64,
     /// Of which tables of keys and expiries, which no key owns.
     pub table_bytes: u64,
+    /// On top of [`Total::bytes`] right after loading, until the server has moved all keys out of the table's
+    /// smaller predecessor: seconds, or a minute or two for tens of millions.
+    pub rehash_bytes: u64,
     /// Keys left out because they have expired.
     pub expired_keys: u64,
 }
@@ -164,6 +168,19 @@ pub fn size_bytes(name: &str, bytes: &[u8], size_for: &SizeFor) -> SizeReport {
     }
 }
 
+/// A table of keys or expiries: slots of a dict, buckets of Valkey's hash table. See [`table`].
+pub use keyspace::Table;
+
+/// The table of `keys` entries in a database that has just been loaded.
+pub fn table(size_for: &SizeFor, keys: u64) -> Table {
+    Table::fresh(&cost::Cost::new(size_for), keys)
+}
+
+/// Bytes that a table of `keys` entries takes, whatever its room.
+pub fn table_bytes(size_for: &SizeFor, table: Table, keys: u64) -> u64 {
+    table.bytes(&cost::Cost::new(size_for), keys)
+}
+
 /// The snapshot in `bytes`, or how to stream it if it is compressed.
 fn unframed(bytes: &[u8]) -> Result<Slice<'_>, io::Result<Source<'_>>> {
     if Wrapper::sniff(bytes).is_some() {
@@ -189,13 +206,6 @@ fn size_source(
             Sizer::new(size_for).run(input, observer).report(name)
         }
     }
-}
-
-/// Keys and expiries of one database.
-#[derive(Debug, Clone, Copy, Default)]
-struct Db {
-    keys: u64,
-    expires: u64,
 }
 
 /// Sums over a snapshot.
@@ -296,12 +306,13 @@ impl Sizer {
             let db = self.dbs.entry(number).or_default();
             db.keys += found.keys;
             db.expires += found.expires;
+            db.volatile += found.volatile;
         }
         for found in other.types {
             let sum = self.type_sum(found.data_type, found.encoding);
             sum.keys += found.keys;
             sum.bytes += found.bytes;
-            sum.elements += found.elements;
+            sum.elements = sum.elements.saturating_add(found.elements);
         }
         self.total.keys += other.total.keys;
         self.total.bytes += other.total.bytes;
@@ -355,6 +366,7 @@ impl Sizer {
             db.1.keys += 1;
             db.1.expires += u64::from(key.expires_ms.is_some());
             let sized = self.value.finish();
+            db.1.volatile += u64::from(sized.has_volatile_fields);
             self.close(key, sized, observer);
         };
         self.add_db(db);
@@ -386,7 +398,8 @@ impl Sizer {
         let sum = self.type_sum(key.kind.data_type(), whole.encoding);
         sum.keys += 1;
         sum.bytes += whole.bytes;
-        sum.elements += sized.elements;
+        // A stream's is what its file says.
+        sum.elements = sum.elements.saturating_add(sized.elements);
         self.total.keys += 1;
         self.total.bytes += whole.bytes;
         KeySize {
@@ -406,6 +419,7 @@ impl Sizer {
             let db = self.dbs.entry(number.unwrap_or_default()).or_default();
             db.keys += found.keys;
             db.expires += found.expires;
+            db.volatile += found.volatile;
         }
     }
 
@@ -434,8 +448,8 @@ impl Sizer {
 
     fn report(mut self, name: &str) -> SizeReport {
         let cost = &self.value.cost;
-        self.total.table_bytes =
-            self.dbs.values().map(|db| keyspace::tables(cost, db.keys, db.expires)).sum();
+        self.total.table_bytes = self.dbs.values().map(|db| keyspace::tables(cost, *db)).sum();
+        self.total.rehash_bytes = self.dbs.values().map(|db| keyspace::rehash(cost, *db)).sum();
         self.total.bytes += self.total.table_bytes;
         self.types.sort_by_key(|sum| (sum.data_type, sum.encoding));
         SizeReport {

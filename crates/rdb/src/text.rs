@@ -218,7 +218,8 @@ fn compressed<I: Input>(
     start: u64,
 ) -> Result<(Text<'_>, Option<Flaw>), Flaw> {
     let packed = length::number(input)?;
-    let length = length::number(input)?;
+    // More than that is no more plausible, and sums of it could overflow.
+    let length = length::number(input)?.min(lzf::length_max(packed).saturating_add(1));
     if input.remaining().is_some_and(|left| packed > left) {
         return Err(Flaw::new(input.offset(), FlawKind::Truncated));
     }

@@ -4,6 +4,7 @@ use crate::args::AclArgs;
 use crate::exit::{Exit, UsageError};
 use crate::printer::Printer;
 use unfrag_act::RemedyName;
+use unfrag_act::restart::Mode;
 use unfrag_client::acl::{Reading, line_of};
 
 /// One line to paste: what it is good for, and the rules.
@@ -13,7 +14,16 @@ type Line = (String, Vec<&'static str>);
 type Page = (&'static str, fn() -> Vec<Line>);
 
 /// A new command's rights are one more entry here.
-const PAGES: &[Page] = &[("check", check), ("fix", fix), ("undo", fix), ("rdb", rdb)];
+const PAGES: &[Page] = &[
+    ("check", check),
+    ("fix", fix),
+    ("restart", restart),
+    ("reshape", reshape),
+    ("undo", undo),
+    ("rdb", rdb),
+    ("watch", check),
+    ("top", check),
+];
 
 pub(crate) fn run(args: &AclArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let Some((_, lines)) = PAGES.iter().find(|(name, _)| *name == args.command) else {
@@ -47,6 +57,38 @@ fn rdb() -> Vec<Line> {
         .to_vec()
 }
 
+fn restart() -> Vec<Line> {
+    let mut lines: Vec<Line> = [
+        (Mode::Plain, "plain: keys are read to compare a sample"),
+        (Mode::Swap, "swap: users and settings are carried, so this is an administrator"),
+        (Mode::Rolling, "rolling, on every server"),
+    ]
+    .map(|(mode, purpose)| {
+        let own = unfrag_act::restart::rules(mode).0;
+        (purpose.to_owned(), union(&[&Reading::ClusterNode.rules(), &own]))
+    })
+    .to_vec();
+    let sentinel = unfrag_act::restart::rules(Mode::Rolling).1;
+    let purpose = "rolling, on the Sentinels".to_owned();
+    lines.push((purpose, union(&[&Reading::Sentinel.rules(), &sentinel])));
+    lines
+}
+
+/// What `fix` may have left, what `restart` and `reshape` may have.
+fn undo() -> Vec<Line> {
+    [fix(), restart(), reshape()].concat()
+}
+
+fn union(lists: &[&[&'static str]]) -> Vec<&'static str> {
+    let mut rules = vec![];
+    for rule in lists.concat() {
+        if !rules.contains(&rule) {
+            rules.push(rule);
+        }
+    }
+    rules
+}
+
 fn fix() -> Vec<Line> {
     let with = |remedies: &[RemedyName]| {
         let mut rules = Reading::ClusterNode.rules();
@@ -64,5 +106,26 @@ fn fix() -> Vec<Line> {
             with(&[RemedyName::Defrag, RemedyName::Repack]),
         ),
         ("a Sentinel".to_owned(), Reading::Sentinel.rules()),
+    ]
+}
+
+fn reshape() -> Vec<Line> {
+    let line = |kind: &str, by_field: bool, purpose: &str| {
+        let mut rules = Reading::ClusterNode.rules();
+        rules.extend(unfrag_act::reshape::rights::rules(kind, by_field));
+        (purpose.to_owned(), rules)
+    };
+    vec![
+        line(
+            "hash",
+            false,
+            "reshape hash, and its undo; keys may be narrowed from ~* to the two patterns",
+        ),
+        line("hash", true, "the same on Redis 7.4, Valkey 9.0 and later, where fields can expire"),
+        line(
+            "compress",
+            false,
+            "reshape compress, and its undo; keys may be narrowed from ~* to --match",
+        ),
     ]
 }

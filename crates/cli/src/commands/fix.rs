@@ -186,7 +186,7 @@ fn score() -> Score {
 }
 
 /// Ctrl-C, a closed terminal and a polite kill all mean: put everything back and end.
-async fn stop_on_signal(stop: Stop) {
+pub(crate) async fn stop_on_signal(stop: Stop) {
     use tokio::signal::unix::{SignalKind, signal};
     let streams = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = streams.map(signal) else {

@@ -43,7 +43,10 @@ fn verify(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<Exit> {
     for path in &args.files {
         let bar = Progress::start(path);
         let step = |done: u64, all: Option<u64>| bar.step(done, all);
-        let options = VerifyOptions { progress: Some(&step), ..VerifyOptions::default() };
+        let mut options = VerifyOptions { progress: Some(&step), ..VerifyOptions::default() };
+        if args.all_keys {
+            options.keys_remembered = u64::MAX;
+        }
         let report = verify_file(path, &options).map_err(unreadable(path))?;
         bar.end();
         reports.push(report);

@@ -1,4 +1,4 @@
-//! `unfrag undo`: finish the clean-up of a fix that was killed.
+//! `unfrag undo`: finish the clean-up of a fix or a restart that was killed.
 
 use crate::args::{Form, UndoArgs};
 use crate::exit::Exit;
@@ -6,8 +6,8 @@ use crate::printer::Printer;
 use crate::render::fix as render;
 use anyhow::Context;
 use unfrag_act::permit::Consent;
-use unfrag_act::{ChangePermit, Journals, undo};
-use unfrag_client::{ConnectOptions, Target};
+use unfrag_act::{ActError, ChangePermit, Journals, Undone, undo};
+use unfrag_client::{Address, ConnectOptions, DiscoverOptions, Target, discover};
 
 pub(crate) fn run(args: &UndoArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -15,19 +15,54 @@ pub(crate) fn run(args: &UndoArgs, printer: &Printer) -> anyhow::Result<Exit> {
         .build()
         .context("failed to start the runtime")?;
     let mut exit = Exit::Fine;
+    let journals = Journals::of_user();
     for (target, options) in args.connect.named()?.targets {
-        let Target::Server(address) = &target else { continue };
         let options = ConnectOptions { db: 0, resp3: false, ..options };
-        // The command itself is the word of the user: it only ever puts back.
-        let permit = |run_id: &str| ChangePermit::mint(Consent::Flag, run_id);
-        let undone = runtime.block_on(undo(address, &options, &Journals::of_user(), permit))?;
-        printer.data(&match args.output {
-            Form::Human => render::undone(&target.to_string(), &undone),
-            Form::Json => render::json(&undone)?,
-        });
-        if !undone.is_complete() {
-            exit = Exit::RollBackFailed;
+        let addresses = runtime.block_on(addresses(&target, &options, &journals))?;
+        if addresses.is_empty() {
+            show(args, printer, &target.to_string(), &Undone::default())?;
+        }
+        for address in addresses {
+            // The command itself is the word of the user: it only ever puts back.
+            let permit = |run_id: &str| ChangePermit::mint(Consent::Flag, run_id);
+            match runtime.block_on(undo(&address, &options, &journals, permit)) {
+                Ok(undone) => {
+                    show(args, printer, &address.to_string(), &undone)?;
+                    if !undone.is_complete() {
+                        exit = Exit::RollBackFailed;
+                    }
+                }
+                // It says what a person has to do: the journal stays.
+                Err(error @ ActError::Unsafe(_)) => {
+                    printer.error(&error.into());
+                    exit = Exit::RollBackFailed;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     Ok(exit)
+}
+
+fn show(args: &UndoArgs, printer: &Printer, target: &str, undone: &Undone) -> anyhow::Result<()> {
+    printer.data(&match args.output {
+        Form::Human => render::undone(target, undone),
+        Form::Json => render::json(undone)?,
+    });
+    Ok(())
+}
+
+/// A server by itself; of what Sentinels watch, the servers that an interrupted run was on.
+async fn addresses(
+    target: &Target,
+    options: &ConnectOptions,
+    journals: &Journals,
+) -> anyhow::Result<Vec<Address>> {
+    if let Target::Server(address) = target {
+        return Ok(vec![address.clone()]);
+    }
+    let found = discover(target, options, DiscoverOptions::default()).await?;
+    let left = journals.unfinished()?;
+    let has_left = |a: &Address| left.iter().any(|run| run.target == a.to_string());
+    Ok(found.nodes.into_iter().map(|n| n.address).filter(has_left).collect())
 }

@@ -56,8 +56,10 @@ fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
     }
     if plan.steps.is_empty() && plan.refused.iter().any(|r| r.why.contains("libc")) {
         lines.push(format!(
-            "  {} only a fresh process helps here: unfrag restart --mode swap",
-            paint.arrow()
+            "  {} only a fresh process helps here{}: unfrag restart --mode swap",
+            paint.arrow(),
+            plan.restart_gives_bytes
+                .map_or_else(String::new, |b| format!(", and gives {}", human(b)))
         ));
     }
     if plan.steps.iter().any(|s| !s.settings.is_empty()) {
@@ -116,7 +118,7 @@ fn outcome(o: &Outcome, paint: Paint) -> String {
     }
     if let Some(left) = o.left_for_restart() {
         let text = format!(
-            "only a restart would still give: about {} (tables sized for the past, slabs not quite full)",
+            "only a restart would still give: about {} (tables sized for the past, slabs not quite full): unfrag restart",
             human(left)
         );
         lines.push(format!("  {}", wrap(&text, paint.width, 2)));
@@ -195,14 +197,28 @@ fn time(seconds: u64) -> String {
 
 /// What undo did.
 pub(crate) fn undone(target: &str, undone: &Undone) -> String {
+    let mut said = String::new();
+    for sentence in &undone.restarted {
+        said += &format!("{target}: {}\n", printable(sentence));
+    }
+    if !said.is_empty() && undone.restored_config.is_empty() && undone.keys_deleted == 0 {
+        return said;
+    }
     if undone.runs == 0 {
         return format!("{target}: no interrupted run is known here; nothing to undo\n");
     }
-    let mut text = format!(
+    let mut text = said;
+    text += &format!(
         "{target}: {} settings looked after, {} set-aside keys deleted\n",
         undone.restored_config.len(),
         undone.keys_deleted
     );
+    if undone.keys_restored > 0 {
+        text += &format!("  {} keys of a reshape are as they were\n", undone.keys_restored);
+    }
+    for s in &undone.left {
+        text += &format!("  left alone: {}: {}\n", printable(&s.what), printable(&s.why));
+    }
     for r in &undone.restored_config {
         let note = r.note.as_ref().map_or_else(String::new, |n| format!(" ({n})"));
         let word = if r.restored { "is" } else { "could NOT be set to" };

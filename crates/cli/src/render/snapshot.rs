@@ -84,6 +84,13 @@ pub(crate) fn sized(report: &SizeReport, biggest: &[Big], paint: Paint) -> Strin
             human(total.table_bytes)
         ),
     ];
+    if total.rehash_bytes > 0 {
+        let text = format!(
+            "right after loading {} more, until the server has emptied the table's predecessor",
+            human(total.rehash_bytes)
+        );
+        lines.push(wrap(&text, paint.width, 0));
+    }
     if total.expired_keys > 0 {
         lines.push(format!(
             "{} keys have expired and would not be loaded",
@@ -107,24 +114,7 @@ pub(crate) fn sized(report: &SizeReport, biggest: &[Big], paint: Paint) -> Strin
             human(t.bytes)
         ));
     }
-    if !biggest.is_empty() {
-        lines.push(String::new());
-        lines.push(paint.dim(&format!(
-            "  {:>10}  {:<8}{:<12}{:>12}  {}",
-            "bytes", "type", "encoding", "elements", "key"
-        )));
-        lines.extend(biggest.iter().map(|b| {
-            let head = format!(
-                "  {:>10}  {:<8}{:<12}{:>12}  ",
-                human(b.bytes),
-                b.data_type,
-                b.encoding,
-                grouped(b.elements)
-            );
-            let room = paint.width.saturating_sub(columns(&head)).max(16);
-            head + &cut(&printable(&b.key), room)
-        }));
-    }
+    lines.extend(listed(biggest, paint));
     if let Some(problem) = &report.problem {
         lines.push(String::new());
         lines.push(wrap(
@@ -138,4 +128,28 @@ pub(crate) fn sized(report: &SizeReport, biggest: &[Big], paint: Paint) -> Strin
         ));
     }
     lines.join("\n") + "\n"
+}
+
+/// The largest keys, one a line.
+fn listed(biggest: &[Big], paint: Paint) -> Vec<String> {
+    if biggest.is_empty() {
+        return vec![];
+    }
+    let mut lines = vec![String::new()];
+    lines.push(paint.dim(&format!(
+        "  {:>10}  {:<8}{:<12}{:>12}  {}",
+        "bytes", "type", "encoding", "elements", "key"
+    )));
+    lines.extend(biggest.iter().map(|b| {
+        let head = format!(
+            "  {:>10}  {:<8}{:<12}{:>12}  ",
+            human(b.bytes),
+            b.data_type,
+            b.encoding,
+            grouped(b.elements)
+        );
+        let room = paint.width.saturating_sub(columns(&head)).max(16);
+        head + &cut(&printable(&b.key), room)
+    }));
+    lines
 }

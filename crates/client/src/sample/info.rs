@@ -21,6 +21,19 @@ pub(super) async fn read(
     if resp::text(&value).is_some_and(|text| text.is_empty()) {
         value = ask(reader, &["INFO"]).await?;
     }
+    parse(reader, options, value)
+}
+
+/// Reads plain `INFO`: everything but statistics by command.
+pub(super) async fn read_default(
+    reader: &mut Reader<'_>,
+    options: &SampleOptions,
+) -> Result<Info, ClientError> {
+    let value = ask(reader, &["INFO"]).await?;
+    parse(reader, options, value)
+}
+
+fn parse(reader: &Reader<'_>, options: &SampleOptions, value: Value) -> Result<Info, ClientError> {
     let got = resp::kind(&value).to_owned();
     let info = resp::into_text(value).map(|text| Info::parse(&text)).unwrap_or_default();
     if info.is_empty() {

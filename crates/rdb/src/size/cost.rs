@@ -139,8 +139,12 @@ impl Cost {
         if n == 0 {
             return 0;
         }
-        let buckets = n.next_power_of_two().max(4) as f64;
-        self.links(n as f64, buckets)
+        self.chained_at(n.next_power_of_two().max(4), n)
+    }
+
+    /// The same in a table of `buckets`.
+    pub(super) fn chained_at(&self, buckets: u64, n: u64) -> u64 {
+        self.links(n as f64, buckets as f64)
     }
 
     /// Entries that `elements` in `buckets` need beyond one a bucket.
@@ -151,30 +155,59 @@ impl Cost {
         rounded((elements - buckets * (1.0 - (-elements / buckets).exp())) * self.block(16) as f64)
     }
 
-    /// A database's table of `n` entries right after loading, values not counted.
+    /// A database's table of `n` entries, values not counted, as it is once a rehash is done.
+    pub(super) fn database_table(&self, n: u64) -> u64 {
+        if n == 0 {
+            return 0;
+        }
+        if self.server.has_hashtable() {
+            return self.buckets(n);
+        }
+        // The server's own rounds make room in a full table where it was not made for what was announced.
+        let buckets = (n + u64::from(self.makes_tables_on_demand())).next_power_of_two().max(4);
+        let links = if self.server.has_kvobj() { self.links(n as f64, buckets as f64) } else { 0 };
+        self.block(8 * buckets) + links
+    }
+
+    /// A database's own structures where these come with its first key: a table's header, and from 8.0 on the histogram
+    /// of key sizes, five types by sixty powers of two.
+    pub(super) fn database_header(&self) -> u64 {
+        if self.server.is_redis_from(Server::Redis80) { self.block(56 + 8 + 5 * 60 * 8) } else { 0 }
+    }
+
+    /// The database's index of `n` hashes with expiring fields: a table where there are hash tables, else a tree by
+    /// time with up to sixteen to a segment.
+    pub(super) fn volatile_index(&self, n: u64) -> u64 {
+        if self.server.has_hashtable() {
+            return self.buckets(n);
+        }
+        n.div_ceil(16) * (self.block(24) + self.block(32))
+    }
+
+    fn makes_tables_on_demand(&self) -> bool {
+        self.server.is_redis_from(Server::Redis74) || self.server == Server::Valkey80
+    }
+
+    /// What [`Cost::database_table`] is right after loading, where that is more; else 0.
     ///
     /// Servers that make the table on demand ignore the announced size, so that it doubles on the way. Each entry
     /// added after the last doubling moves one chain, and passes the empty buckets before it: where that is not
-    /// enough the old table stays. It stays for long, because the server's own share of the work is a
-    /// millisecond in a hundred: 10 M keys in 8.2.3 still had both tables after half a minute.
-    pub(super) fn database_table(&self, n: u64) -> u64 {
-        let has_values = !self.server.has_kvobj();
-        let settled = self.dict_table(n) + if has_values { 0 } else { self.chained(n) };
-        let is_on_demand =
-            self.server.is_redis_from(Server::Redis74) || self.server == Server::Valkey80;
+    /// enough the old table stays until the server's own share of the work, a millisecond in a hundred, has
+    /// moved the rest: 10 M keys in 8.2.3 still had both tables after half a minute.
+    pub(super) fn rehashing(&self, n: u64) -> u64 {
         let table = n.next_power_of_two();
-        if !is_on_demand || table <= REHASHED_AT_ONCE {
-            return settled;
+        if !self.makes_tables_on_demand() || table <= REHASHED_AT_ONCE {
+            return 0;
         }
         let old = (table / 2) as f64;
         let added = n as f64 - old;
         // A bucket at load 1 is empty in e^-1 of cases.
         let moved = added / (1.0 - (-1.0_f64).exp()) / old;
         if moved >= 1.0 {
-            return settled;
+            return 0;
         }
         let both = self.dict_table(table) + self.dict_table(table / 2);
-        if has_values {
+        if !self.server.has_kvobj() {
             return both;
         }
         let left = old * (1.0 - moved);
@@ -194,8 +227,12 @@ impl Cost {
         if n == 0 {
             return 0;
         }
-        let buckets = (n * 5).div_ceil(32).next_power_of_two();
-        let children = child_buckets(n as f64 / buckets as f64) * buckets as f64;
+        self.buckets_at((n * 5).div_ceil(32).next_power_of_two(), n)
+    }
+
+    /// The same in a table of `buckets`.
+    pub(super) fn buckets_at(&self, buckets: u64, n: u64) -> u64 {
+        let children = child_buckets(n, buckets);
         self.block(buckets * 64) + rounded(children * self.block(64) as f64)
     }
 
@@ -298,18 +335,23 @@ const HASHTABLE_HEADER: u64 = 72;
 /// Entries in a bucket; one slot links to a child bucket where there are more.
 const BUCKET_ENTRIES: u64 = 7;
 
-/// Child buckets expected per bucket at `load` entries per bucket: a chain of them holds what is beyond seven.
-fn child_buckets(load: f64) -> f64 {
-    let mut chance = (-load).exp();
-    let mut sum = 0.0;
-    for entries in 1..=60_u64 {
-        chance *= load / entries as f64;
-        if entries > BUCKET_ENTRIES {
-            // The last entry of a full bucket moves down when a child is added.
-            sum += chance * (entries - BUCKET_ENTRIES).div_ceil(BUCKET_ENTRIES - 1) as f64;
-        }
+/// Child buckets expected in a table of `n` entries: a chain of them holds what is beyond seven in a bucket.
+fn child_buckets(n: u64, buckets: u64) -> f64 {
+    // The last entry of a full bucket moves down when a child is added.
+    let children =
+        |entries: u64| entries.saturating_sub(BUCKET_ENTRIES).div_ceil(BUCKET_ENTRIES - 1) as f64;
+    if buckets == 1 {
+        return children(n);
     }
-    sum
+    // Entries in a bucket are binomially distributed; more than sixty do not happen.
+    let odds = 1.0 / (buckets - 1) as f64;
+    let mut chance = (n as f64 * (-1.0 / buckets as f64).ln_1p()).exp();
+    let mut sum = 0.0;
+    for entries in 1..=n.min(60) {
+        chance *= (n - entries + 1) as f64 / entries as f64 * odds;
+        sum += chance * children(entries);
+    }
+    sum * buckets as f64
 }
 
 #[expect(
@@ -350,16 +392,14 @@ mod tests {
     }
 
     #[test]
-    fn a_table_just_doubled_keeps_the_old_one() {
+    fn a_table_just_doubled_keeps_the_old_one_for_a_while() {
         let (with, without) = (cost(Server::Redis82), cost(Server::Redis70));
         let just_doubled = (1 << 23) + 1000;
-        let excess = with.database_table(just_doubled) - with.dict_table(just_doubled);
-        assert!(excess > 8 << 23, "{excess}");
+        assert!(with.rehashing(just_doubled) > with.dict_table(just_doubled) + (8 << 23));
         // Nearly full again: all has been moved.
-        let full = (1 << 24) - 1000;
-        assert_eq!(with.database_table(full), with.dict_table(full) + with.chained(full));
+        assert_eq!(with.rehashing((1 << 24) - 1000), 0);
         // 7.0 heeds the announced size.
-        assert_eq!(without.database_table(just_doubled), without.dict_table(just_doubled));
+        assert_eq!(without.rehashing(just_doubled), 0);
     }
 
     #[test]

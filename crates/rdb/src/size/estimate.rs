@@ -60,7 +60,7 @@ impl Estimator {
 
     /// Tables of a database of `keys`, of which `expires` expire: what fewer keys save besides themselves.
     pub fn tables(&self, keys: u64, expires: u64) -> u64 {
-        keyspace::tables(&self.value.cost, keys, expires)
+        keyspace::tables(&self.value.cost, keyspace::Db { keys, expires, volatile: 0 })
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Sized {
     pub(super) elements: u64,
     /// For strings: how the value relates to its object.
     pub(super) string: Option<StringForm>,
+    /// For hashes: whether fields expire, for which the database keeps an index.
+    pub(super) has_volatile_fields: bool,
     /// Longest element that was seen by itself.
     pub(super) longest: u64,
     /// For tables and skiplists: bytes if it were packed.
@@ -43,6 +45,7 @@ pub(super) enum StringForm {
 /// Bytes of fields and values up to which newer servers keep both in one allocation.
 const ENTRY_MAX: u64 = 128;
 const LISTPACK_FRAME: u64 = 7;
+/// The same of a ziplist: bytes, tail, count, end.
 const ZIPLIST_FRAME: u64 = 11;
 
 /// The visitor that sizes. [`ValueSize::begin`] before and [`ValueSize::finish`] after each value.
@@ -124,7 +127,7 @@ impl ValueSize {
             DataType::List => self.list(),
             DataType::Set => self.set(),
             DataType::Zset => self.zset(),
-            DataType::Hash => self.hash(),
+            DataType::Hash => Sized { has_volatile_fields: self.sums.expiring > 0, ..self.hash() },
             DataType::Stream => {
                 let (bytes, elements) = self.stream.finish(&self.cost);
                 sized("stream", bytes, elements)
@@ -308,9 +311,18 @@ impl ValueSize {
 
     /// Elements as one packed encoding.
     fn repacked(&self) -> u64 {
-        let frame =
-            if self.cost.server == Server::Redis62 { ZIPLIST_FRAME } else { LISTPACK_FRAME };
+        let frame = if self.has_ziplists() { ZIPLIST_FRAME } else { LISTPACK_FRAME };
         self.cost.block(frame + self.sums.entry_bytes)
+    }
+
+    fn has_ziplists(&self) -> bool {
+        self.cost.server == Server::Redis62
+    }
+
+    /// Bytes of an element of a hash or a sorted set in its packed encoding.
+    #[inline]
+    fn packed_entry(&self, text: &Text<'_>) -> u64 {
+        if self.has_ziplists() { ziplist::entry_bytes(text) } else { listpack::entry_bytes(text) }
     }
 
     #[inline]
@@ -331,7 +343,7 @@ impl ValueSize {
         let length = text.length();
         self.sums.elements += 1;
         self.sums.longest = self.sums.longest.max(length);
-        self.sums.entry_bytes += listpack::entry_bytes(&text);
+        self.sums.entry_bytes += self.packed_entry(&text);
         self.sums.separate += self.cost.skiplist_member(length);
     }
 
@@ -351,7 +363,7 @@ impl ValueSize {
         let is_short = self.sums.longest <= self.limits.hash_value_bytes;
         self.sums.short_pairs += u64::from(is_short);
         self.sums.elements += 1;
-        self.sums.entry_bytes += listpack::entry_bytes(&value);
+        self.sums.entry_bytes += self.packed_entry(&value);
         self.sums.value = length;
         self.sums.separate += self.pair_bytes(self.sums.field, length, false);
     }
@@ -522,7 +534,7 @@ impl Visitor for ValueSize {
             Event::Field(text) => {
                 self.sums.field = text.length();
                 self.sums.longest = self.sums.longest.max(self.sums.field);
-                self.sums.entry_bytes += listpack::entry_bytes(&text);
+                self.sums.entry_bytes += self.packed_entry(&text);
             }
             Event::Value(text) => self.pair(text),
             Event::FieldExpiry(expiry) => self.field_expiry(expiry),
@@ -555,7 +567,15 @@ pub(super) fn string(text: Text<'_>) -> Sized {
 }
 
 fn sized(encoding: &'static str, bytes: u64, elements: u64) -> Sized {
-    Sized { encoding, bytes, elements, string: None, longest: 0, packed: None }
+    Sized {
+        encoding,
+        bytes,
+        elements,
+        string: None,
+        has_volatile_fields: false,
+        longest: 0,
+        packed: None,
+    }
 }
 
 fn int_width(value: i64) -> u64 {

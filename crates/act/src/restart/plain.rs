@@ -1,0 +1,333 @@
+//! `plain`: the stop that loses nothing, the start, the comparison.
+//!
+//! `SHUTDOWN SAVE` writes the snapshot after the last command that any client could have had an answer to. A BGSAVE and
+//! a kill lose every write since the fork.
+
+use crate::ActError;
+use crate::link::Link;
+use crate::restart::configuration::{Configuration, Difference};
+use crate::restart::execute::{Work, configuration_of, milliseconds, up_again};
+use crate::restart::facts::Facts;
+use crate::restart::outcome::NodeOutcome;
+use crate::restart::record::RestartRecord;
+use crate::restart::snapshot;
+use crate::restart::verify::{self, Recorded};
+use std::process::Child;
+use std::time::{Duration, Instant};
+use unfrag_client::Connection;
+use unfrag_model::{Info, human};
+
+/// A save of everything: at 100 MB/s, a terabyte takes three hours.
+const SAVE_MAX: Duration = Duration::from_secs(3 * 3600);
+/// Until a process that was started answers at all, were it only that it is loading.
+const APPEARS: Duration = Duration::from_secs(90);
+/// Recording counts and a sample takes milliseconds; a digest of a large server takes longer.
+const PAUSE_MS: u64 = 30_000;
+
+pub(super) async fn run(work: &mut Work<'_>) -> Result<(), ActError> {
+    let facts = work.facts;
+    let node = facts.target();
+    if let Some(path) = work.wish.backup.clone() {
+        work.begin("backup", &node)?;
+        let keys = snapshot::backup(&mut work.link, facts, &path, work.wish.wait_max).await?;
+        work.done(format!("{keys} keys in {}, verified", path.display()));
+    }
+    rewrite(work).await?;
+    let before = configuration_of(&mut work.link).await;
+    let begun = Instant::now();
+    let recorded = match pause_and_record(work).await {
+        Ok(recorded) => recorded,
+        Err(error) => {
+            unpause(&mut work.link.connection).await;
+            return Err(error);
+        }
+    };
+    let info = restart(work, facts, Some(&recorded), begun).await?;
+    work.link = Link::open(&facts.address, work.options).await?;
+    verify_all(work, &recorded, &before, &info).await?;
+    measure(work, facts).await
+}
+
+/// With consent, what was set at run time is written into the configuration file.
+async fn rewrite(work: &mut Work<'_>) -> Result<(), ActError> {
+    let has_file = work.facts.next.as_ref().is_ok_and(|n| n.boot.file.is_some());
+    if !(work.wish.rewrite_config && has_file) {
+        return Ok(());
+    }
+    work.begin("rewrite", &work.facts.target())?;
+    work.link.connection.call(&["CONFIG", "REWRITE"]).await?;
+    work.done("the file has the settings that are in force");
+    Ok(())
+}
+
+async fn pause_and_record(work: &mut Work<'_>) -> Result<Recorded, ActError> {
+    let (facts, node) = (work.facts, work.facts.target());
+    if !facts.info.is_replica() && facts.at_least(6, 2) {
+        work.begin("pause", &node)?;
+        work.record(RestartRecord::Paused { node: node.clone() })?;
+        let limit = PAUSE_MS.to_string();
+        work.link.connection.call(&["CLIENT", "PAUSE", &limit, "WRITE"]).await?;
+        work.done(format!("writes wait, {} s at most", PAUSE_MS / 1000));
+    }
+    work.begin("record", &node)?;
+    let info = work.link.info().await?;
+    // A digest walks everything; the pause must outlast it.
+    work.link.connection.set_response_timeout(Duration::from_millis(PAUSE_MS / 2));
+    let wants_digest = work.wish.digest;
+    let recorded =
+        verify::record(&mut work.link.connection, &info, wants_digest, verify::SAMPLED).await?;
+    let keys: u64 = recorded.keys.values().sum();
+    work.verified.keys_before = Some(keys);
+    work.done(format!("{keys} keys, {} sampled", recorded.sample.len()));
+    Ok(recorded)
+}
+
+pub(crate) async fn unpause(connection: &mut Connection) {
+    // It ends by itself in any case.
+    let _ = connection.call(&["CLIENT", "UNPAUSE"]).await;
+}
+
+/// Stop, start, load: one server, whatever its role. `recorded` is what a primary held.
+pub(crate) async fn restart(
+    work: &mut Work<'_>,
+    facts: &Facts,
+    recorded: Option<&Recorded>,
+    begun: Instant,
+) -> Result<Info, ActError> {
+    let node = facts.target();
+    stop(work, facts, recorded).await?;
+    work.begin_surely("start", &node)?;
+    let supervisor = supervisor_of(facts)?;
+    let output = facts.process.as_ref().ok().and_then(|p| p.output.as_deref());
+    let child = supervisor.start(&facts.address, output).await;
+    let child = child.map_err(|e| left_stopped(facts, &e.to_string()))?;
+    work.done(supervisor.to_string());
+    work.begin_surely("load", &node)?;
+    let loading = Instant::now();
+    let info = wait_until_up(work, facts, child, loading).await?;
+    work.add_gap_of(recorded, begun);
+    work.record(RestartRecord::Up { node: node.clone() })?;
+    work.is_half_way = false;
+    let keys = info.keys().unwrap_or(0);
+    work.done(format!("{keys} keys after {:.1} s", loading.elapsed().as_secs_f64()));
+    Ok(info)
+}
+
+/// The heap, measured again.
+pub(crate) async fn measure(work: &mut Work<'_>, facts: &Facts) -> Result<(), ActError> {
+    let mut link = Link::open(&facts.address, work.options).await?;
+    let rss_after = link.settled_info().await?.count("used_memory_rss");
+    let node = facts.target();
+    work.nodes.push(NodeOutcome { node, rss_before: facts.layers.rss, rss_after });
+    Ok(())
+}
+
+impl Work<'_> {
+    fn add_gap_of(&mut self, recorded: Option<&Recorded>, begun: Instant) {
+        if recorded.is_some() {
+            self.add_gap(begun.elapsed());
+        }
+    }
+}
+
+fn supervisor_of(facts: &Facts) -> Result<crate::restart::Supervisor, ActError> {
+    facts
+        .supervisor
+        .clone()
+        .ok_or_else(|| ActError::Unsafe("nobody is known to start it".to_owned()))
+}
+
+fn left_stopped(facts: &Facts, why: &str) -> ActError {
+    let start = facts.supervisor.as_ref().map(ToString::to_string).unwrap_or_default();
+    ActError::Unsafe(format!(
+        "it is stopped, and its data is saved in {}; {why}. Start it (`{start}`), then run `unfrag undo`",
+        facts.configuration.text("dir")
+    ))
+}
+
+/// It saves and ends, or it stays.
+async fn stop(
+    work: &mut Work<'_>,
+    facts: &Facts,
+    recorded: Option<&Recorded>,
+) -> Result<(), ActError> {
+    let node = facts.target();
+    let mut link = Link::open(&facts.address, work.options).await?;
+    if link.run_id != facts.run_id {
+        let what = format!("{node} is another process now (its run_id differs)");
+        return Err(ActError::Changed { what });
+    }
+    work.begin("stop", &node)?;
+    work.record(RestartRecord::Stopping {
+        node: node.clone(),
+        run_id: facts.run_id.clone(),
+        process: facts.process.as_ref().ok().map(|p| p.id.clone()),
+        supervisor: supervisor_of(facts)?,
+        output: facts.process.as_ref().ok().and_then(|p| p.output.clone()),
+        keys: recorded.map(|r| r.keys.values().sum()),
+    })?;
+    let begun = Instant::now();
+    link.connection.set_response_timeout(SAVE_MAX);
+    let words: &[&str] = if saves(facts, recorded.is_some() || !link.info().await?.is_replica()) {
+        &["SHUTDOWN", "SAVE"]
+    } else {
+        &["SHUTDOWN", "NOSAVE"]
+    };
+    match link.connection.call(words).await {
+        Err(error) if error.is_reply() => {
+            unpause(&mut link.connection).await;
+            return Err(ActError::Unsafe(format!(
+                "it could not save and stayed up ({}); its log says why",
+                error.problem
+            )));
+        }
+        // The server closes the connection instead of answering.
+        _ => work.is_half_way = true,
+    }
+    gone(facts, &mut link).await?;
+    work.done(format!("{} after {:.1} s", words.join(" "), begun.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// A replica that keeps nothing on disk gets its data from its primary: no file is left behind where there was none.
+fn saves(facts: &Facts, is_primary: bool) -> bool {
+    let keeps = facts.is_append_only() || !facts.configuration.text("save").trim().is_empty();
+    is_primary || keeps
+}
+
+async fn gone(facts: &Facts, link: &mut Link) -> Result<(), ActError> {
+    /// Unmapping a large process takes the kernel about a second in 100 GB.
+    const ENDS: Duration = Duration::from_secs(120);
+    let ended = if let Ok(process) = &facts.process {
+        process.id.gone(ENDS).await
+    } else {
+        let deadline = Instant::now() + ENDS;
+        loop {
+            let answers = Link::open(&facts.address, &link.options).await;
+            if answers.map_or(true, |l| l.run_id != facts.run_id) {
+                break true;
+            }
+            if Instant::now() > deadline {
+                break false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if ended {
+        Ok(())
+    } else {
+        Err(ActError::Unsafe("it closed its connections and does not end".to_owned()))
+    }
+}
+
+async fn wait_until_up(
+    work: &mut Work<'_>,
+    facts: &Facts,
+    mut child: Option<Child>,
+    begun: Instant,
+) -> Result<Info, ActError> {
+    let mut seen = false;
+    let mut said = Instant::now();
+    loop {
+        if let Some((_, info)) = up_again(&facts.address, work.options, &facts.run_id).await {
+            return Ok(info);
+        }
+        if let Ok(mut link) = Link::open(&facts.address, work.options).await
+            && let Ok(info) = link.info().await
+        {
+            seen = true;
+            if said.elapsed() > Duration::from_secs(3) {
+                said = Instant::now();
+                let eta = info.count("loading_eta_seconds").unwrap_or(0);
+                let done = info.count("loading_loaded_bytes").unwrap_or(0);
+                work.say(format!(
+                    "{}: loading, {} done, about {eta} s left",
+                    facts.target(),
+                    human(done)
+                ));
+            }
+        }
+        if let Some(Ok(Some(status))) = child.as_mut().map(Child::try_wait)
+            && !status.success()
+        {
+            return Err(left_stopped(facts, &format!("the start command ended with {status}")));
+        }
+        if !seen && begun.elapsed() > APPEARS {
+            return Err(left_stopped(facts, &format!("no answer in {} s", APPEARS.as_secs())));
+        }
+        if begun.elapsed() > work.wish.wait_max {
+            return Err(left_stopped(facts, "it is still loading"));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn verify_all(
+    work: &mut Work<'_>,
+    recorded: &Recorded,
+    before: &Configuration,
+    info: &Info,
+) -> Result<(), ActError> {
+    let facts = work.facts;
+    work.begin_surely("verify", &facts.target())?;
+    let folder = facts.disk.folder.clone();
+    let file = folder.join(facts.configuration.text("dbfilename"));
+    let from_snapshot =
+        !facts.is_append_only() && facts.process.as_ref().is_ok_and(|p| p.shares_namespaces);
+    let reading =
+        tokio::spawn(
+            async move { if from_snapshot { verify::file_keys(file).await } else { None } },
+        );
+    let counts = |name: &str| info.count(name);
+    if !facts.is_append_only() {
+        work.verified.loaded =
+            counts("rdb_last_load_keys_loaded").zip(counts("rdb_last_load_keys_expired"));
+    }
+    work.verified.keys_after = info.keys();
+    // The counts and the number of changes are of one moment: with none, nothing was written since it was loaded.
+    if info.count("rdb_changes_since_last_save") == Some(0) {
+        let had_ttl = facts.info.keys_with_ttl().unwrap_or(0) > 0;
+        let equal = verify::keys_of(info) == recorded.keys;
+        work.verified.databases_equal = (equal || !had_ttl).then_some(equal);
+    }
+    compare_values(work, recorded).await?;
+    let after = configuration_of(&mut work.link).await;
+    work.verified.config_differs =
+        before.differences(&after, &[]).iter().map(Difference::shown).collect();
+    match reading.await.ok().flatten() {
+        Some(Ok(keys)) => work.verified.file_keys = Some(keys),
+        // The server replaces the file at its next save; that it loaded it is proof of its own.
+        Some(Err(why)) => work.note(format!("our own reader finds fault with the snapshot: {why}")),
+        None => {}
+    }
+    if let Some(fault) = work.verified.fault() {
+        return Err(ActError::Unsafe(fault));
+    }
+    work.done(said(work, milliseconds(work.gap.unwrap_or_default())));
+    Ok(())
+}
+
+async fn compare_values(work: &mut Work<'_>, recorded: &Recorded) -> Result<(), ActError> {
+    let names = verify::names(&recorded.sample);
+    let sample = verify::look(&mut work.link.connection, &names).await?;
+    let digest = match &recorded.digest {
+        Some(_) => verify::digest(&mut work.link.connection).await?,
+        None => None,
+    };
+    // Read last: what was written before this could have changed what we looked at.
+    let quiet = work.link.info().await?.count("rdb_changes_since_last_save") == Some(0);
+    let expiring = work.facts.info.keys_with_ttl().unwrap_or(0) > 0;
+    work.verified.quiet = quiet && !expiring;
+    (work.verified.sampled, work.verified.sample_differs) =
+        verify::differing(&recorded.sample, &sample);
+    work.verified.digest_equal = recorded.digest.as_ref().zip(digest.as_ref()).map(|(a, b)| a == b);
+    Ok(())
+}
+
+fn said(work: &Work<'_>, gap_ms: f64) -> String {
+    let v = &work.verified;
+    let keys = v.keys_before.unwrap_or(0);
+    let file = v.file_keys.map_or_else(String::new, |k| format!(", {k} in the file"));
+    let loaded = v.loaded.map_or_else(String::new, |(k, _)| format!(", {k} loaded"));
+    format!("{keys} keys saved{file}{loaded}; away for {:.1} s", gap_ms / 1000.0)
+}

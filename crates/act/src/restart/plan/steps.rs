@@ -1,0 +1,158 @@
+//! The steps of each mode in words, with every command that is sent. Pure.
+
+use super::{Mode, PlannedStep, Wish};
+use crate::restart::facts::Facts;
+use crate::restart::rolling;
+use unfrag_model::human;
+
+pub(super) fn of(mode: Mode, facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
+    match mode {
+        Mode::Plain => plain(facts, wish),
+        Mode::Swap => swap(facts, wish),
+        Mode::Rolling => rolling::steps(facts, wish),
+    }
+}
+
+/// A step on one server.
+pub(in crate::restart) fn step(
+    name: &'static str,
+    node: &str,
+    what: impl Into<String>,
+    commands: &[&str],
+) -> PlannedStep {
+    let commands = commands.iter().map(|&c| c.to_owned()).collect();
+    PlannedStep { name, node: node.to_owned(), what: what.into(), commands }
+}
+
+fn backup(facts: &Facts, wish: &Wish) -> Option<PlannedStep> {
+    let path = wish.backup.as_ref()?;
+    let what = format!("a snapshot, verified, copied to {}", path.display());
+    Some(step("backup", &facts.target(), what, &["BGSAVE", "INFO"]))
+}
+
+fn rewrite(facts: &Facts, wish: &Wish) -> Option<PlannedStep> {
+    let file = facts.next.as_ref().ok()?.boot.file.clone().filter(|_| wish.rewrite_config)?;
+    let what = format!("settings changed at run time are written into {}", file.display());
+    Some(step("rewrite", &facts.target(), what, &["CONFIG REWRITE"]))
+}
+
+fn plain(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
+    let node = facts.target();
+    let start = facts.supervisor.as_ref().map(ToString::to_string).unwrap_or_default();
+    let digest = if wish.digest { "DEBUG DIGEST" } else { "RANDOMKEY, TYPE, lengths of 200 keys" };
+    let mut all: Vec<PlannedStep> = backup(facts, wish).into_iter().collect();
+    all.extend(rewrite(facts, wish));
+    if !facts.info.is_replica() && facts.at_least(6, 2) {
+        all.push(step(
+            "pause",
+            &node,
+            "writes are held back; the pause ends by itself if unfrag dies",
+            &["CLIENT PAUSE MILLISECONDS WRITE"],
+        ));
+    }
+    all.push(step(
+        "record",
+        &node,
+        "keys by database, and a sample of their values",
+        &["INFO", digest],
+    ));
+    all.push(step(
+        "stop",
+        &node,
+        "it saves everything and ends; if it cannot save, it stays",
+        &["SHUTDOWN SAVE"],
+    ));
+    all.push(step("start", &node, "the same server again", &[&start]));
+    all.push(step("load", &node, "until all data is loaded", &["PING", "INFO"]));
+    all.push(step(
+        "verify",
+        &node,
+        "the file it saved, the keys by database, the sample, every setting, RSS",
+        &["INFO", digest, "CONFIG GET *"],
+    ));
+    all
+}
+
+fn swap(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
+    let node = facts.target();
+    let pause = format!("CLIENT PAUSE {} WRITE", wish.pause_max.as_millis());
+    let mut all: Vec<PlannedStep> = backup(facts, wish).into_iter().collect();
+    all.extend([
+        step(
+            "launch",
+            &node,
+            "a second process: same binary, file and user, on a port of its own, empty, closed to all but unfrag",
+            &["PROGRAM FILE -   (settings through standard input)"],
+        ),
+        step(
+            "carry",
+            &node,
+            "modules, users and every setting that differs go to the second process",
+            &["CONFIG GET *", "MODULE LIST", "ACL LIST", "(2nd) CONFIG SET NAME VALUE", "(2nd) ACL SETUSER USER RULES"],
+        ),
+        step(
+            "sync",
+            &node,
+            "the second process copies the data as a replica",
+            &["CONFIG SET repl-diskless-sync-delay 0   (put back)", "(2nd) REPLICAOF HOST PORT", "(2nd) INFO"],
+        ),
+        step(
+            "pause",
+            &node,
+            "writes are held back; the pause ends by itself, whatever becomes of unfrag",
+            &[&pause],
+        ),
+        step(
+            "compare",
+            &node,
+            "offsets equal, keys by database equal, a sample of values equal; or else it ends here",
+            &["INFO", "(2nd) INFO", if wish.digest { "DEBUG DIGEST" } else { "TYPE, lengths of 100 keys" }],
+        ),
+        step(
+            "hand-over",
+            &node,
+            "the servers themselves exchange roles, or give up within a second: never two primaries, never none",
+            &["FAILOVER TO HOST PORT TIMEOUT 1000"],
+        ),
+        step(
+            "ports",
+            &node,
+            "the second process listens where clients look",
+            &["CONFIG SET port TEMPORARY", "(2nd) CONFIG SET port PORT"],
+        ),
+        step(
+            "reconnect",
+            &node,
+            "old connections are closed: clients come back to the second process",
+            &["CLIENT KILL TYPE normal SKIPME yes", "CLIENT KILL TYPE pubsub"],
+        ),
+        step("verify", &node, "who answers, keys, settings, RSS", &["INFO", "CONFIG GET *"]),
+        step(
+            "retire",
+            &node,
+            if facts.is_append_only() {
+                "the append-only file is the second process's now; the old one ends"
+            } else {
+                "the old process ends: it is a replica by now and holds nothing of its own"
+            },
+            if facts.is_append_only() {
+                &["CONFIG SET appendonly yes", "INFO", "(1st) SHUTDOWN NOSAVE"]
+            } else {
+                &["(1st) SHUTDOWN NOSAVE", "BGSAVE   (where save points are set)"]
+            },
+        ),
+    ]);
+    all
+}
+
+/// How long clients wait.
+pub(super) fn gap(mode: Mode, facts: &Facts) -> String {
+    match mode {
+        Mode::Plain => format!(
+            "down while {} are saved and loaded again",
+            human(facts.layers.used.unwrap_or(0))
+        ),
+        Mode::Swap => "writes wait for some milliseconds, once".to_owned(),
+        Mode::Rolling => "writes wait for a hand-over, once a shard".to_owned(),
+    }
+}

@@ -1,0 +1,158 @@
+//! [`Process`]: a server's process on this machine, as procfs has it.
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A process that cannot be mistaken for another one that took its number later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot.
+    pub started_ticks: u64,
+}
+
+/// What a second process of the same kind must be given.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    pub(crate) id: ProcessId,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) executable: PathBuf,
+    pub(crate) cwd: PathBuf,
+    /// The file its standard output goes to, if it is one.
+    pub(crate) output: Option<PathBuf>,
+    /// Its own number, which another process started alike would not have.
+    pub(crate) parent: u32,
+    /// The command line, unless the server has written its title over it.
+    pub(crate) command_line: Option<Vec<String>>,
+    /// The control group of systemd's or the container's making.
+    pub(crate) cgroup: String,
+    /// It sees the same files and network as we do.
+    pub(crate) shares_namespaces: bool,
+}
+
+impl Process {
+    pub(crate) fn read(pid: u32) -> Option<Self> {
+        let folder = PathBuf::from(format!("/proc/{pid}"));
+        let text = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+        let status = text("status")?;
+        let number = |name: &str| {
+            let line = status.lines().find_map(|l| l.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse::<u32>().ok()
+        };
+        let executable = std::fs::read_link(folder.join("exe")).ok()?;
+        Some(Self {
+            id: ProcessId { pid, started_ticks: started_ticks(pid)? },
+            uid: number("Uid:")?,
+            gid: number("Gid:")?,
+            parent: number("PPid:")?,
+            cwd: std::fs::read_link(folder.join("cwd")).ok()?,
+            output: std::fs::read_link(folder.join("fd/1")).ok().filter(|f| f.is_file()),
+            command_line: text("cmdline").and_then(|line| original(&line)),
+            cgroup: text("cgroup").unwrap_or_default(),
+            shares_namespaces: ["mnt", "net", "pid"].iter().all(|ns| same_namespace(pid, ns)),
+            executable,
+        })
+    }
+
+    pub(crate) fn binary_name(&self) -> String {
+        let name = self.executable.file_name().unwrap_or_default();
+        name.to_string_lossy().trim_end_matches(" (deleted)").to_owned()
+    }
+
+    /// The binary that it runs is the one that a new process would run.
+    pub(crate) fn is_binary_replaced(&self) -> bool {
+        self.executable.to_string_lossy().ends_with(" (deleted)")
+    }
+}
+
+impl ProcessId {
+    /// The process that has this number now.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        Some(Self { pid, started_ticks: started_ticks(pid)? })
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        started_ticks(self.pid) == Some(self.started_ticks) && !is_zombie(self.pid)
+    }
+
+    /// Ends it at once. Only for a process that holds nothing that another does not hold, too.
+    pub(crate) fn kill(&self) {
+        if self.is_alive()
+            && let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw)
+        {
+            // Gone already is as good.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn gone(&self, at_most: Duration) -> bool {
+        let deadline = Instant::now() + at_most;
+        while self.is_alive() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        true
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`; the second may hold brackets and spaces.
+fn started_ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+}
+
+/// The arguments, if there are any left: a server's title is one word, or words parted by blanks and not by zeros.
+fn original(line: &str) -> Option<Vec<String>> {
+    let words: Vec<String> =
+        line.split('\0').filter(|w| !w.is_empty()).map(str::to_owned).collect();
+    (words.len() > 1).then_some(words)
+}
+
+fn same_namespace(pid: u32, kind: &str) -> bool {
+    let of = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}")).ok();
+    of("self").is_some() && of("self") == of(&pid.to_string())
+}
+
+/// The user may create files in the folder, by its mode bits and its mount.
+pub(crate) fn why_not_writable(folder: &Path, uid: u32, gid: u32) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let shown = folder.display();
+    let Ok(meta) = std::fs::metadata(folder) else {
+        return Some(format!("its folder `{shown}` is not there"));
+    };
+    if !meta.is_dir() {
+        return Some(format!("`{shown}` is no folder"));
+    }
+    let read_only = rustix::fs::statvfs(folder)
+        .is_ok_and(|s| s.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    if read_only {
+        return Some(format!("its folder `{shown}` is mounted read-only"));
+    }
+    let shift = if meta.uid() == uid {
+        6
+    } else if meta.gid() == gid {
+        3
+    } else {
+        0
+    };
+    let may = uid == 0 || (meta.mode() >> shift) & 0o3 == 0o3;
+    (!may).then(|| format!("its folder `{shown}` may not be written by user {uid}"))
+}
+
+/// Bytes that an ordinary user can still write there.
+pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(folder).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

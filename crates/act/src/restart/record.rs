@@ -1,0 +1,99 @@
+//! [`RestartRecord`]: what the journal keeps of a restart, so that another unfrag can finish it.
+
+use crate::restart::process::ProcessId;
+use crate::restart::supervisor::Supervisor;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Written before what it tells is done. The last of a kind counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case")]
+pub enum RestartRecord {
+    /// Writes are held back on a server; they end by themselves.
+    Paused {
+        /// The server.
+        node: String,
+    },
+    /// A server is stopped and started again.
+    Stopping {
+        /// The server.
+        node: String,
+        /// Its run id.
+        run_id: String,
+        /// Its process, where it is seen.
+        process: Option<ProcessId>,
+        /// Who starts it.
+        supervisor: Supervisor,
+        /// Where its output went.
+        output: Option<PathBuf>,
+        /// Keys in it; `None` for a replica, whose primary knows.
+        keys: Option<u64>,
+    },
+    /// It is up again and has its data.
+    Up {
+        /// The server.
+        node: String,
+    },
+    /// A file is put out of the way for the moment in which a second process starts. It is none that a start now reads.
+    Aside {
+        /// Where it belongs.
+        from: PathBuf,
+        /// Where it is meanwhile.
+        to: PathBuf,
+    },
+    /// A second process is started beside the first.
+    Second(Box<SecondRecord>),
+    /// Settings of the first process that were empty and are filled in for the hand-over.
+    Filled {
+        /// Their names: no value of theirs, for they may be secrets.
+        names: Vec<String>,
+    },
+    /// Settings of the second process that go back to what the first one has, once it has taken over.
+    Settle {
+        /// Name and value.
+        settings: Vec<(String, String)>,
+    },
+    /// The servers are told to exchange roles.
+    HandingOver {
+        /// From this one.
+        from: String,
+        /// To this one, or to one of these.
+        to: Vec<String>,
+        /// Whoever clients know only by its address is made the primary again in the end.
+        back: bool,
+    },
+    /// Roles are exchanged, and nothing is left to do about it.
+    HandedOver {
+        /// The primary now.
+        to: String,
+    },
+}
+
+/// Two processes of one server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecondRecord {
+    /// The first one.
+    pub first: ProcessId,
+    /// Its run id.
+    pub first_run_id: String,
+    /// The second one; `None` before its number is known.
+    pub second: Option<ProcessId>,
+    /// The program of both.
+    pub program: PathBuf,
+    /// Where clients look.
+    pub address: String,
+    /// Host that both listen on.
+    pub host: String,
+    /// `port` and `tls-port`, those that are used: the client's, the second process's own, the first one's afterwards.
+    pub ports: Vec<(String, [u16; 3])>,
+    /// The file that holds the process's number.
+    pub pid_file: Option<PathBuf>,
+    /// The unix socket that clients look for, and the one that the second process makes.
+    pub socket: Option<(PathBuf, PathBuf)>,
+    /// A folder of append-only files that the second process makes and does not need.
+    pub made_append_only: Option<PathBuf>,
+    /// The server keeps an append-only file.
+    pub append_only: bool,
+    /// It has save points.
+    pub saves: bool,
+}

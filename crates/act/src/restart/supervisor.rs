@@ -1,0 +1,139 @@
+//! [`Supervisor`]: what brings a server's process up again. One a file.
+
+mod command;
+mod container;
+mod supervisord;
+mod systemd;
+
+use crate::ActError;
+use crate::restart::boot::Boot;
+use crate::restart::process::Process;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+use std::time::Duration;
+use unfrag_client::Address;
+
+/// Whoever starts the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Supervisor {
+    /// A systemd unit, through systemctl.
+    Systemd {
+        /// `redis-server.service`.
+        unit: String,
+    },
+    /// A container of docker or podman.
+    Container {
+        /// `docker` or `podman`.
+        engine: String,
+        /// Its name or id.
+        name: String,
+    },
+    /// A program of supervisord, through supervisorctl.
+    Supervisord {
+        /// The program's name.
+        program: String,
+    },
+    /// A shell command that the user gave; `{host}` and `{port}` in it are the server's.
+    Command {
+        /// The line.
+        line: String,
+    },
+}
+
+impl fmt::Display for Supervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Systemd { unit } => write!(f, "systemctl start {unit}"),
+            Self::Container { engine, name } => write!(f, "{engine} start {name}"),
+            Self::Supervisord { program } => write!(f, "supervisorctl start {program}"),
+            Self::Command { line } => f.write_str(line),
+        }
+    }
+}
+
+/// What the supervisor says that matters before a stop.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Account {
+    /// The command line of the next start.
+    pub(crate) boot: Option<Boot>,
+    /// Seconds it gives a process to stop before it kills it.
+    pub(crate) stop_timeout_s: Option<u64>,
+    /// Why it would not start the server again.
+    pub(crate) trouble: Option<String>,
+}
+
+impl Supervisor {
+    /// As the user named it: `systemd:UNIT`, `docker:NAME`, `podman:NAME`, `supervisord:PROGRAM`.
+    pub fn named(text: &str) -> Result<Self, String> {
+        let hint = "write systemd:UNIT, docker:NAME, podman:NAME or supervisord:PROGRAM";
+        let (kind, name) = text.split_once(':').ok_or(hint)?;
+        let safe = |c: char| c.is_ascii_alphanumeric() || "-_.@:\\/".contains(c);
+        if name.is_empty() || name.starts_with('-') || !name.chars().all(safe) {
+            return Err(format!("`{name}` is no name of a unit, container or program"));
+        }
+        let name = name.to_owned();
+        match kind {
+            "systemd" => Ok(Self::Systemd { unit: name }),
+            "docker" | "podman" => Ok(Self::Container { engine: kind.to_owned(), name }),
+            "supervisord" => Ok(Self::Supervisord { program: name }),
+            _ => Err(hint.to_owned()),
+        }
+    }
+
+    /// Who runs this process, if somebody does.
+    pub(crate) async fn detect(process: &Process) -> Option<Self> {
+        if let Some(found) = container::detect(process).or_else(|| systemd::detect(process)) {
+            return Some(found);
+        }
+        supervisord::detect(process).await
+    }
+
+    /// What it says of the server.
+    pub(crate) async fn account(&self, address: &Address, process: Option<&Process>) -> Account {
+        match self {
+            Self::Systemd { unit } => systemd::account(unit, process).await,
+            Self::Container { engine, name } => container::account(engine, name).await,
+            Self::Supervisord { program } => supervisord::account(program).await,
+            Self::Command { line } => command::account(line, address, process),
+        }
+    }
+
+    /// Starts the server. Idempotent where the supervisor is: one that has started it by itself is content. A command of
+    /// the user's is a child of ours, which may be the server itself.
+    pub(crate) async fn start(
+        &self,
+        address: &Address,
+        output: Option<&Path>,
+    ) -> Result<Option<Child>, ActError> {
+        match self {
+            Self::Systemd { unit } => systemd::start(unit).await?,
+            Self::Container { engine, name } => run(engine, &["start", name]).await.map(drop)?,
+            Self::Supervisord { program } => supervisord::start(program).await?,
+            Self::Command { line } => return command::start(line, address, output).map(Some),
+        }
+        Ok(None)
+    }
+}
+
+/// Longer than any supervisor takes to answer; systemd's own default for a start is 90 s.
+const ANSWERS: Duration = Duration::from_secs(120);
+
+/// Runs a supervisor's own tool; an error holds what it said.
+async fn run(program: &str, args: &[&str]) -> Result<Output, ActError> {
+    let shown = format!("{program} {}", args.join(" "));
+    let fail = |why: String| ActError::Unsafe(format!("`{shown}` failed: {why}"));
+    let mut command = tokio::process::Command::new(program);
+    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(ANSWERS, command.output()).await;
+    let output = output
+        .map_err(|_| fail(format!("no answer in {} s", ANSWERS.as_secs())))?
+        .map_err(|e| fail(e.to_string()))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " / ");
+    Err(fail(if said.is_empty() { output.status.to_string() } else { said }))
+}

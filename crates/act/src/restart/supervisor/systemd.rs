@@ -1,0 +1,91 @@
+//! systemd, through systemctl: present wherever systemd is, and it asks for rights as the user expects.
+
+use super::{Account, Supervisor, run};
+use crate::ActError;
+use crate::restart::boot::Boot;
+use crate::restart::process::Process;
+use std::collections::BTreeMap;
+
+/// `0::/system.slice/redis-server.service`; a session's scope or a user's own manager is no unit of the server's.
+pub(super) fn detect(process: &Process) -> Option<Supervisor> {
+    let groups = process.cgroup.lines().filter_map(|line| line.rsplit_once(':'));
+    let mut groups = groups;
+    let unit = groups.find_map(|(_, path)| path.rsplit('/').find(|p| p.ends_with(".service")))?;
+    let is_session = unit.starts_with("user@") || unit.starts_with("session");
+    let is_other = ["docker", "containerd", "ssh", "sshd", "cron", "supervisor"]
+        .iter()
+        .any(|other| unit.strip_suffix(".service") == Some(other));
+    (!is_session && !is_other).then(|| Supervisor::Systemd { unit: unit.to_owned() })
+}
+
+pub(super) async fn account(unit: &str, process: Option<&Process>) -> Account {
+    let properties = "--property=LoadState,MainPID,ExecStart,TimeoutStopUSec,WorkingDirectory";
+    let output = match run("systemctl", &["show", unit, properties]).await {
+        Ok(output) => output,
+        Err(error) => return Account { trouble: Some(error.to_string()), ..Account::default() },
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    read(&text, unit, process)
+}
+
+/// What `systemctl show` says. Pure.
+fn read(text: &str, unit: &str, process: Option<&Process>) -> Account {
+    let said: BTreeMap<&str, &str> = text.lines().filter_map(|l| l.split_once('=')).collect();
+    let get = |name: &str| said.get(name).copied().unwrap_or_default();
+    let trouble = match (get("LoadState"), get("MainPID"), process) {
+        ("loaded", pid, Some(process)) if pid != process.id.pid.to_string() => {
+            Some(format!("{unit} runs process {pid}, and the server is process {}", process.id.pid))
+        }
+        ("loaded", ..) => None,
+        (state, ..) => Some(format!("systemd has no unit {unit} to start ({state})")),
+    };
+    let argv = get("ExecStart").split_once("argv[]=").map(|(_, rest)| rest);
+    let argv = argv.and_then(|rest| rest.split(" ; ").next()).unwrap_or_default();
+    let known = process.map(Process::binary_name).unwrap_or_default();
+    Account {
+        boot: Boot::from_shell(argv, &known, std::path::Path::new("/")),
+        stop_timeout_s: seconds(get("TimeoutStopUSec")),
+        trouble,
+    }
+}
+
+/// `1min 30s`; `infinity` is no limit.
+fn seconds(text: &str) -> Option<u64> {
+    let mut all = 0;
+    for word in text.split_whitespace() {
+        let at = word.find(|c: char| c.is_ascii_alphabetic())?;
+        let (number, unit) = word.split_at_checked(at)?;
+        let number: u64 = number.parse().ok()?;
+        all += match unit {
+            "s" => number,
+            "min" => number * 60,
+            "h" => number * 3600,
+            "ms" | "us" => 0,
+            _ => return None,
+        };
+    }
+    (!text.is_empty()).then_some(all)
+}
+
+pub(super) async fn start(unit: &str) -> Result<(), ActError> {
+    run("systemctl", &["start", unit]).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHOWN: &str = "LoadState=loaded\nMainPID=77\nTimeoutStopUSec=1min 30s\nExecStart={ path=/usr/bin/redis-server ; argv[]=/usr/bin/redis-server /etc/redis/redis.conf --supervised systemd --daemonize no ; ignore_errors=no ; start_time=[n/a] }\n";
+
+    #[test]
+    fn what_systemctl_shows() {
+        let account = read(SHOWN, "redis-server.service", None);
+        assert_eq!((account.stop_timeout_s, account.trouble), (Some(90), None));
+        let boot = account.boot.unwrap();
+        assert_eq!(boot.file.as_deref(), Some(std::path::Path::new("/etc/redis/redis.conf")));
+        assert_eq!(boot.lines, ["supervised \"systemd\"", "daemonize \"no\""]);
+        let gone = read("LoadState=not-found\n", "x.service", None).trouble.unwrap();
+        assert!(gone.contains("no unit x.service"), "{gone}");
+        assert_eq!(seconds("infinity"), None);
+    }
+}

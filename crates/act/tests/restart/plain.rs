@@ -1,0 +1,106 @@
+//! Plain: stop, start, compare.
+
+use crate::load::Load;
+use crate::site::Site;
+use redis::Commands;
+use unfrag_act::restart::{Mode, RestartStatus, Wish};
+use unfrag_testbed::{Kind, measure, require};
+
+const KEYS: u64 = 20_000;
+
+fn plain(site: &Site) -> Wish {
+    Wish { mode: Some(Mode::Plain), ..site.wish() }
+}
+
+#[test]
+fn nothing_answered_is_lost() {
+    for kind in Kind::ALL.into_iter().filter(|&k| require(k)) {
+        for lines in ["save 3600 1", "save \"\"", "appendonly yes", "requirepass canary"] {
+            let site = Site::start(kind, lines);
+            site.fill(KEYS);
+            let load = Load::start(site.port, site.password.as_deref());
+            let outcome = site.restart(&plain(&site));
+            assert_eq!(outcome.status, RestartStatus::Done, "{} {lines} {outcome:?}", kind.name());
+            load.wait_for(500);
+            let mut connection = site.connection();
+            let seen = load.end(|key| connection.get(key).unwrap());
+            assert_eq!(seen.lost, 0, "{} {lines} {seen:?}", kind.name());
+            assert_eq!(outcome.verified.config_differs, Vec::<String>::new());
+            assert!(outcome.gap_ms.is_some_and(|gap| gap > 1.0));
+            assert_eq!(site.processes().len(), 1, "{}", kind.name());
+            assert!(!serde_json::to_string(&outcome).unwrap().contains("canary"));
+        }
+    }
+}
+
+#[test]
+fn a_quiet_server_is_the_same_to_the_last_byte() {
+    for kind in Kind::ALL.into_iter().filter(|&k| require(k)) {
+        let site = Site::start(kind, "save 3600 1");
+        site.fill(KEYS);
+        let before = measure::digest(&mut site.connection()).unwrap();
+        let backup = site.folder.path().join("copy.rdb");
+        let wish = Wish { digest: true, backup: Some(backup.clone()), ..plain(&site) };
+        let outcome = site.restart(&wish);
+        assert_eq!(outcome.status, RestartStatus::Done, "{outcome:?}");
+        let v = &outcome.verified;
+        assert_eq!(v.digest_equal, Some(true));
+        assert_eq!((v.databases_equal, v.sample_differs), (Some(true), 0));
+        assert_eq!(v.file_keys, v.keys_before);
+        assert!(v.sampled > 100 && backup.is_file());
+        assert_eq!(measure::digest(&mut site.connection()).unwrap(), before);
+    }
+}
+
+#[test]
+fn settings_of_the_running_server_are_written_only_with_consent() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let site = Site::start(Kind::Redis7, "save 3600 1");
+    site.set("maxmemory", "3gb");
+    let plan = site.plan(&plain(&site));
+    assert!(!plan.may_run());
+    assert!(
+        plan.refused[0].why.contains("maxmemory 3221225472 (would be 0)"),
+        "{:?}",
+        plan.refused
+    );
+    let outcome = site.restart(&Wish { rewrite_config: true, ..plain(&site) });
+    assert_eq!(outcome.status, RestartStatus::Done, "{outcome:?}");
+    assert_eq!(site.info()["maxmemory"], "3221225472");
+}
+
+#[test]
+fn a_save_that_fails_leaves_the_server_up() {
+    for kind in [Kind::Redis6, Kind::Redis7, Kind::Valkey9].into_iter().filter(|&k| require(k)) {
+        let site = Site::start(kind, "save 3600 1");
+        site.fill(1000);
+        let wish = plain(&site);
+        let facts = site.facts(&wish);
+        // After the look, before the stop: a folder takes the place of the temporary file's target.
+        std::fs::create_dir(site.folder.path().join("dump.rdb")).unwrap();
+        let load = Load::start(site.port, None);
+        let plan = unfrag_act::restart::plan::make(&facts, &wish);
+        let permit =
+            unfrag_act::ChangePermit::mint(unfrag_act::permit::Consent::Flag, facts.run_id());
+        let run = unfrag_act::restart::RestartRun {
+            plan: &plan,
+            facts: &facts,
+            wish: &wish,
+            permit: &permit,
+            options: &site.options(),
+            journals: &site.journals(),
+            stop: unfrag_act::Stop::default(),
+        };
+        let outcome = crate::site::runtime()
+            .block_on(unfrag_act::restart::execute(run, &mut |_| {}))
+            .unwrap();
+        assert_eq!(outcome.status, RestartStatus::RolledBack, "{} {outcome:?}", kind.name());
+        assert!(outcome.error.as_ref().unwrap().contains("stayed up"), "{:?}", outcome.error);
+        load.wait_for(200);
+        let mut connection = site.connection();
+        assert_eq!(load.end(|key| connection.get(key).unwrap()).lost, 0);
+        assert_eq!(site.journals().unfinished().unwrap().len(), 0);
+    }
+}

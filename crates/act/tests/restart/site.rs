@@ -1,0 +1,219 @@
+//! [`Site`]: a server with a configuration file, in the background, as an operator has it. Ended by process id.
+
+use redis::Connection;
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+use unfrag_act::permit::Consent;
+use unfrag_act::restart::{
+    Facts, RestartEvent, RestartOutcome, RestartPlan, RestartRun, Supervisor, Wish, execute, look,
+    plan,
+};
+use unfrag_act::{ActError, ChangePermit, Journals, Stop, Undone, undo};
+use unfrag_client::{Address, ConnectOptions, SampleOptions, Target, connect, sample};
+use unfrag_diagnose::diagnose;
+use unfrag_testbed::Kind;
+use unfrag_testbed::measure::{info, wait_until};
+
+/// A running server and the state folder of the unfrag that works on it.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) kind: Kind,
+    pub(crate) port: u16,
+    pub(crate) folder: TempDir,
+    pub(crate) password: Option<String>,
+}
+
+/// Below the range that outgoing connections take, a Cluster's bus (ten thousand higher) included.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let drawn = RandomState::new().build_hasher().finish() % 9000;
+        let port = 12000 + u16::try_from(drawn).unwrap();
+        let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free(port) && is_free(port + 10_000) {
+            return port;
+        }
+    }
+}
+
+impl Site {
+    /// With these lines in its file.
+    pub(crate) fn start(kind: Kind, lines: &str) -> Self {
+        let site = Self {
+            kind,
+            port: free_port(),
+            folder: tempfile::Builder::new().prefix("unfrag-site-").tempdir().unwrap(),
+            password: lines.lines().find_map(|l| l.strip_prefix("requirepass ")).map(str::to_owned),
+        };
+        let folder = site.folder.path().display();
+        let debug = if kind.is_7_or_later() { "enable-debug-command local\n" } else { "" };
+        let text = format!(
+            "port {}\nbind 127.0.0.1\ndir {folder}\ndaemonize yes\nlogfile {folder}/log\npidfile {folder}/pid\n{debug}{lines}\n",
+            site.port
+        );
+        std::fs::write(site.conf(), text).unwrap();
+        assert!(Command::new("sh").arg("-c").arg(site.start_line()).status().unwrap().success());
+        wait_until("the server", 20, || Ok(site.try_connection().is_some())).unwrap();
+        site
+    }
+
+    pub(crate) fn conf(&self) -> PathBuf {
+        self.folder.path().join("server.conf")
+    }
+
+    pub(crate) fn start_line(&self) -> String {
+        format!("{} {}", self.kind.binary().unwrap().display(), self.conf().display())
+    }
+
+    pub(crate) fn wish(&self) -> Wish {
+        Wish {
+            supervisor: Some(Supervisor::Command { line: self.start_line() }),
+            ..Wish::default()
+        }
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        Address::tcp("127.0.0.1", self.port)
+    }
+
+    pub(crate) fn options(&self) -> ConnectOptions {
+        ConnectOptions {
+            password: self.password.as_deref().map(Into::into),
+            ..ConnectOptions::default()
+        }
+    }
+
+    pub(crate) fn journals(&self) -> Journals {
+        Journals::at(self.folder.path().join("state"))
+    }
+
+    pub(crate) fn try_connection(&self) -> Option<Connection> {
+        try_connection(self.port, self.password.as_deref())
+    }
+
+    pub(crate) fn connection(&self) -> Connection {
+        self.try_connection().unwrap()
+    }
+
+    pub(crate) fn info(&self) -> HashMap<String, String> {
+        info(&mut self.connection()).unwrap()
+    }
+
+    pub(crate) fn fill(&self, keys: u64) {
+        let mut connection = self.connection();
+        // Not DEBUG POPULATE, which old servers do not write into their append-only file.
+        let mut pipe = redis::pipe();
+        for n in 0..keys {
+            pipe.set(format!("key:{n}"), format!("{n:0100}"));
+        }
+        pipe.exec(&mut connection).unwrap();
+        let mut pipe = redis::pipe();
+        for n in 0..200 {
+            pipe.rpush(format!("list:{n}"), vec![n, n + 1]).hset(format!("hash:{n}"), "f", n);
+            pipe.sadd(format!("set:{n}"), n).zadd(format!("zset:{n}"), "m", n);
+        }
+        pipe.cmd("SELECT").arg(3).set("other", "database").cmd("SELECT").arg(0);
+        pipe.exec(&mut connection).unwrap();
+    }
+
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut self.connection()).unwrap();
+    }
+
+    pub(crate) fn facts(&self, wish: &Wish) -> Facts {
+        facts(&Target::Server(self.address()), &self.options(), wish).unwrap()
+    }
+
+    pub(crate) fn plan(&self, wish: &Wish) -> RestartPlan {
+        plan::make(&self.facts(wish), wish)
+    }
+
+    pub(crate) fn restart(&self, wish: &Wish) -> RestartOutcome {
+        restart(
+            &Target::Server(self.address()),
+            &self.options(),
+            &self.journals(),
+            wish,
+            &mut |_| {},
+        )
+    }
+
+    pub(crate) fn undo(&self) -> Result<Undone, ActError> {
+        runtime().block_on(async {
+            let permit = |run_id: &str| ChangePermit::mint(Consent::Flag, run_id);
+            undo(&self.address(), &self.options(), &self.journals(), permit).await
+        })
+    }
+
+    /// Server processes that have this site's folder as theirs: the server, and any second one.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let folder = std::fs::canonicalize(self.folder.path()).unwrap();
+        let pids = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = pids.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter(|pid| {
+            std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder)
+        })
+        .collect()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        for pid in self.processes() {
+            let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+pub(crate) fn try_connection(port: u16, password: Option<&str>) -> Option<Connection> {
+    let login = password.map(|p| format!(":{p}@")).unwrap_or_default();
+    let client = redis::Client::open(format!("redis://{login}127.0.0.1:{port}/")).ok()?;
+    let connection = client.get_connection_with_timeout(Duration::from_secs(2)).ok()?;
+    connection.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    Some(connection)
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+pub(crate) fn facts(
+    target: &Target,
+    options: &ConnectOptions,
+    wish: &Wish,
+) -> Result<Facts, ActError> {
+    runtime().block_on(look(target, options, wish, |address| async move {
+        let mut connection = connect(&address, options).await?;
+        let sample = sample(&mut connection, &SampleOptions::default()).await?;
+        let report = diagnose(&sample);
+        Ok((sample, report))
+    }))
+}
+
+pub(crate) fn restart(
+    target: &Target,
+    options: &ConnectOptions,
+    journals: &Journals,
+    wish: &Wish,
+    events: &mut (dyn FnMut(RestartEvent) + Send),
+) -> RestartOutcome {
+    let facts = facts(target, options, wish).unwrap();
+    let plan = plan::make(&facts, wish);
+    let permit = ChangePermit::mint(Consent::Flag, facts.run_id());
+    let run = RestartRun {
+        plan: &plan,
+        facts: &facts,
+        wish,
+        permit: &permit,
+        options,
+        journals,
+        stop: Stop::default(),
+    };
+    runtime().block_on(execute(run, events)).unwrap()
+}

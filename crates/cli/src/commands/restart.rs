@@ -1,0 +1,104 @@
+//! `unfrag restart`: look, plan, show, ask, do, report.
+
+use crate::args::Form;
+use crate::commands::fix::stop_on_signal;
+use crate::exit::{Exit, UsageError};
+use crate::printer::Printer;
+use crate::render::restart as render;
+use crate::restart_args::RestartArgs;
+use anyhow::Context;
+use unfrag_act::permit::Consent;
+use unfrag_act::restart::{
+    Facts, RestartEvent, RestartOutcome, RestartPlan, RestartRun, RestartStatus, Wish, execute,
+    look, plan,
+};
+use unfrag_act::{ActError, ChangePermit, Journals, Stop};
+use unfrag_client::{ConnectOptions, SampleOptions, Target, connect, sample};
+use unfrag_diagnose::diagnose;
+
+pub(crate) fn run(args: &RestartArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    let named = args.connect.named()?;
+    let [(target, options)] = named.targets.as_slice() else {
+        let message = "one server at a time: name one, or one of a deployment for all of it";
+        return Err(UsageError { message: message.to_owned() }.into());
+    };
+    // The acting connection begins in db 0, wherever the target's URI points.
+    let options = ConnectOptions { db: 0, resp3: false, ..options.clone() };
+    let wish = args.wish();
+    let facts = runtime.block_on(facts(target, &options, &wish))?;
+    let plan = plan::make(&facts, &wish);
+    if args.dry_run {
+        printer.data(&match args.output {
+            Form::Human => render::plan(&plan, printer.paint(), true),
+            Form::Json => render::json(&plan)?,
+        });
+        return Ok(if plan.may_run() { Exit::Fine } else { Exit::Refused });
+    }
+    printer.talk(render::plan(&plan, printer.paint(), !plan.may_run()).trim_end());
+    if !plan.may_run() {
+        if args.output == Form::Json {
+            let outcome = RestartOutcome::refused(&plan, facts.layers());
+            printer.data(&render::outcome_json(&outcome)?);
+        }
+        return Ok(Exit::Refused);
+    }
+    let consent = consent(args, printer)?;
+    let outcome = runtime.block_on(act(&plan, &facts, &wish, &options, consent, printer))?;
+    printer.data(&match args.output {
+        Form::Human => render::outcome(&outcome, printer.paint()),
+        Form::Json => render::outcome_json(&outcome)?,
+    });
+    Ok(match outcome.status {
+        RestartStatus::Done => Exit::Fine,
+        RestartStatus::Refused => Exit::Refused,
+        RestartStatus::RolledBack => Exit::RolledBack,
+        RestartStatus::Failed => Exit::RollBackFailed,
+    })
+}
+
+async fn facts(target: &Target, options: &ConnectOptions, wish: &Wish) -> Result<Facts, ActError> {
+    look(target, options, wish, |address| async move {
+        let mut connection = connect(&address, options).await?;
+        let sample = sample(&mut connection, &SampleOptions::default()).await?;
+        let report = diagnose(&sample);
+        Ok((sample, report))
+    })
+    .await
+}
+
+fn consent(args: &RestartArgs, printer: &Printer) -> anyhow::Result<Consent> {
+    if args.yes {
+        return Ok(Consent::Flag);
+    }
+    let message = if !printer.can_ask() {
+        "nobody is there to ask: add --yes to do this, or --dry-run to see every command"
+    } else if printer.ask("do this?") {
+        return Ok(Consent::Typed);
+    } else {
+        "not done"
+    };
+    Err(UsageError { message: message.to_owned() }.into())
+}
+
+async fn act(
+    plan: &RestartPlan,
+    facts: &Facts,
+    wish: &Wish,
+    options: &ConnectOptions,
+    consent: Consent,
+    printer: &Printer,
+) -> anyhow::Result<RestartOutcome> {
+    let stop = Stop::default();
+    let listener = tokio::spawn(stop_on_signal(stop.clone()));
+    let permit = ChangePermit::mint(consent, facts.run_id());
+    let journals = Journals::of_user();
+    let run = RestartRun { plan, facts, wish, permit: &permit, options, journals: &journals, stop };
+    let mut say = |event: RestartEvent| printer.talk(&render::event(&event));
+    let outcome = execute(run, &mut say).await?;
+    listener.abort();
+    Ok(outcome)
+}

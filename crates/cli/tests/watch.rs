@@ -1,0 +1,588 @@
+//! The daemon as people run it: real servers, real signals, real HTTP.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::indexing_slicing, reason = "a test that misses a field has failed")]
+#![expect(clippy::panic, reason = "a test that waited in vain says for what")]
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use unfrag_testbed::deployment::{Cluster, Watched};
+use unfrag_testbed::misbehaving::{Fault, Misbehaving};
+use unfrag_testbed::workload::Workload;
+use unfrag_testbed::{Kind, Options, Server, measure, require};
+
+const TOKEN: &str = "a-token-of-the-tests-0123456789";
+
+/// A running `unfrag watch`; dropping it kills it.
+struct Watch {
+    child: Child,
+    address: String,
+    talk: Receiver<String>,
+}
+
+impl Watch {
+    fn start(folder: &Path, args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_unfrag"))
+            .arg("watch")
+            .args(args)
+            .args(["--listen", "127.0.0.1:0", "--data"])
+            .arg(folder.join("data"))
+            .env("XDG_STATE_HOME", folder)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (said, talk) = channel();
+        let stderr = child.stderr.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if said.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut heard = vec![];
+        let address = loop {
+            let line =
+                talk.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{heard:?}"));
+            if let Some(rest) = line.strip_prefix("the page is at http://") {
+                break rest.split('/').next().unwrap().to_owned();
+            }
+            heard.push(line);
+        };
+        Self { child, address, talk }
+    }
+
+    fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.pid()]).status().unwrap().success());
+    }
+
+    /// Sends a request as it stands; returns status and the rest.
+    fn ask(&self, head: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let length = body.len();
+        write!(stream, "{head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+            .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, text)
+    }
+
+    fn get(&self, path: &str) -> String {
+        let (status, text) =
+            self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {}", self.address), "");
+        assert_eq!(status, 200, "{path}: {text}");
+        text.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    fn json(&self, path: &str) -> Value {
+        let text = self.get(path);
+        serde_json::from_str(&unchunked(&text)).unwrap_or_else(|e| panic!("{path}: {e}: {text}"))
+    }
+
+    fn post(&self, path: &str, more: &str, body: &str) -> (u16, String) {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{more}X: y",
+            self.address
+        );
+        self.ask(&head, body)
+    }
+
+    fn until<T>(&self, what: &str, mut found: impl FnMut(&Self) -> Option<T>) -> T {
+        let end = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < end {
+            if let Some(found) = found(self) {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("waited in vain for {what}: {}", self.get("/api/v1/overview"));
+    }
+
+    fn server(&self, name: &str) -> Option<Value> {
+        let all = self.json("/api/v1/overview");
+        all["servers"].as_array()?.iter().find(|s| s["name"] == name).cloned()
+    }
+
+    /// The server's key once it has been read.
+    fn read(&self, name: &str) -> i64 {
+        self.until(name, |w| w.server(name).filter(|s| s["rss"].is_u64())?["id"].as_i64())
+    }
+
+    fn events(&self, id: i64) -> Vec<String> {
+        let events = self.json(&format!("/api/v1/targets/{id}/events?from=0"));
+        let line =
+            |e: &Value| format!("{} {}", e["what"].as_str().unwrap(), e["text"].as_str().unwrap());
+        events["events"].as_array().unwrap().iter().map(line).collect()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Small answers come whole; a chunked one would begin with its length.
+fn unchunked(text: &str) -> String {
+    text.trim().to_owned()
+}
+
+fn servers(kinds: &[Kind]) -> Vec<Server> {
+    let present = kinds.iter().filter(|k| require(**k));
+    present.map(|kind| Server::start(*kind, &Options::default()).unwrap()).collect()
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn every_kind_is_read_and_the_dead_and_the_hung_delay_nobody() {
+    let servers =
+        servers(&[Kind::Redis6, Kind::Redis7, Kind::Redis8, Kind::Valkey8, Kind::Valkey9]);
+    let hung = Misbehaving::start(Fault::Hangs).unwrap();
+    let garbage = Misbehaving::start(Fault::Garbage).unwrap();
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut targets: Vec<String> = servers.iter().map(Server::address).collect();
+    let bad = [format!("127.0.0.1:{}", hung.port()), format!("127.0.0.1:{}", garbage.port()), dead];
+    targets.extend(bad.clone());
+    let mut args: Vec<&str> = targets.iter().map(String::as_str).collect();
+    args.extend(["--interval", "500ms", "--deep-interval", "2s"]);
+    let folder = folder();
+    let watch = Watch::start(folder.path(), &args);
+    for server in &servers {
+        watch.read(&server.address());
+    }
+    // Ten more looks at each good one while the hung one is waited for.
+    let looks = |page: &str, target: &str| -> Option<u64> {
+        let line = format!("unfrag_looks_total{{target=\"{target}\",result=\"ok\"}} ");
+        page.lines().find_map(|l| l.strip_prefix(&line))?.parse().ok()
+    };
+    let page = watch.until("ten looks", |w| {
+        let page = w.get("/metrics");
+        servers.iter().all(|s| looks(&page, &s.address()) >= Some(10)).then_some(page)
+    });
+    for server in &servers {
+        assert!(page.contains(&format!("unfrag_up{{target=\"{}\"}} 1\n", server.address())));
+        assert!(page.contains(&format!(
+            "unfrag_layer_bytes{{target=\"{}\",layer=\"rss\"}}",
+            server.address()
+        )));
+    }
+    watch.until("the bad ones", |w| {
+        let page = w.get("/metrics");
+        bad.iter().all(|b| page.contains(&format!("unfrag_up{{target=\"{b}\"}} 0\n"))).then_some(())
+    });
+    // What redis_exporter's users lack, on the server that has it all.
+    if let Some(redis) = servers.iter().find(|s| s.kind() == Kind::Redis8) {
+        for name in [
+            "unfrag_rss_overhead_bytes",
+            "unfrag_active_defrag_seconds_total",
+            "unfrag_bin_waste_bytes",
+            "unfrag_headroom_bytes",
+            "unfrag_cow_bytes",
+        ] {
+            assert!(page.contains(&format!("{name}{{target=\"{}\"", redis.address())), "{name}");
+        }
+        let probe = watch.get(&format!("/probe?target={}", redis.address()));
+        assert!(probe.contains("unfrag_probe_success 1"));
+        assert!(!probe.contains(&format!("target=\"{}\"", bad[0])));
+    }
+    let (status, _) = watch
+        .ask(&format!("GET /probe?target=10.9.8.7:6379 HTTP/1.1\r\nHost: {}", watch.address), "");
+    assert_eq!(status, 404);
+    let all = watch.json("/api/v1/targets");
+    assert_eq!(all["schema"], "unfrag.check/1");
+    assert_eq!(all["targets"].as_array().unwrap().len(), targets.len());
+    assert_eq!(watch.get("/-/healthy"), "unfrag watch is healthy\n");
+    assert_eq!(watch.get("/-/ready"), "ready\n");
+}
+
+#[test]
+fn clusters_and_sentinels_are_found_whole() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let cluster = Cluster::start(Kind::Redis7, 0, &Options::default()).unwrap();
+    let watched = Watched::start(Kind::Redis7, 1, &Options::default()).unwrap();
+    let first = cluster.nodes[0].address();
+    let sentinel = format!("redis+sentinel://main@{}", watched.sentinels[0].address());
+    let folder = folder();
+    let watch = Watch::start(folder.path(), &[&first, &sentinel, "--interval", "500ms"]);
+    for node in &cluster.nodes {
+        watch.read(&node.address());
+    }
+    let replica = watched.servers.replicas[0].address();
+    watch.read(&replica);
+    let row = watch.server(&replica).unwrap();
+    assert_eq!(row["server"]["role"], "replica");
+    assert_eq!(row["shard"], watched.servers.primary.address().as_str());
+    // Sentinels themselves are not watched.
+    let count = cluster.nodes.len() + 2;
+    assert_eq!(watch.json("/api/v1/overview")["servers"].as_array().unwrap().len(), count);
+}
+
+#[test]
+fn what_changes_is_on_the_time_line_and_survives_kill_9() {
+    if !require(Kind::Redis8) {
+        return;
+    }
+    let mut server = Server::start(Kind::Redis8, &Options::default()).unwrap();
+    let name = server.address();
+    let folder = folder();
+    let args = [name.as_str(), "--interval", "200ms", "--deep-interval", "1s"];
+    let mut watch = Watch::start(folder.path(), &args);
+    let id = watch.read(&name);
+    let mut connection = server.connection().unwrap();
+    redis::cmd("CONFIG").arg(&["SET", "maxmemory", "123456789"]).exec(&mut connection).unwrap();
+    watch.until("the setting", |w| {
+        w.events(id)
+            .iter()
+            .any(|e| e.starts_with("config maxmemory") && e.ends_with("123456789"))
+            .then_some(())
+    });
+    server.restart().unwrap();
+    watch.until("the restart", |w| {
+        w.events(id).iter().any(|e| e.starts_with("restart")).then_some(())
+    });
+    let events = watch.events(id).len();
+    let points = |w: &Watch| {
+        w.json(&format!("/api/v1/targets/{id}/history"))["at_s"].as_array().unwrap().len()
+    };
+    let before = watch.until("points", |w| Some(points(w)).filter(|n| *n >= 4));
+    std::thread::sleep(Duration::from_secs(3));
+    watch.child.kill().unwrap();
+    watch.child.wait().unwrap();
+    let again = Watch::start(folder.path(), &args);
+    assert_eq!(again.read(&name), id);
+    assert!(again.events(id).len() >= events);
+    assert!(again.until("points", |w| Some(points(w)).filter(|n| *n >= before)) >= before);
+}
+
+#[test]
+fn it_ends_within_two_seconds_and_reads_its_configuration_again() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let servers = servers(&[Kind::Redis7, Kind::Redis7]);
+    let names: Vec<String> = servers.iter().map(Server::address).collect();
+    let folder = folder();
+    let file = folder.path().join("watch.toml");
+    let write = |targets: &[&String], more: &str| {
+        std::fs::write(&file, format!("interval = \"300ms\"\ntargets = {targets:?}\n{more}"))
+            .unwrap();
+    };
+    write(&[&names[0]], "");
+    let mut watch = Watch::start(folder.path(), &["--config", file.to_str().unwrap()]);
+    let id = watch.read(&names[0]);
+    write(&[&names[0], &names[1]], "");
+    watch.signal("-HUP");
+    watch.read(&names[1]);
+    assert_eq!(watch.server(&names[0]).unwrap()["id"], id);
+    // A mistake in it changes nothing and is said.
+    write(&[], "intervall = \"1s\"\n");
+    watch.signal("-HUP");
+    let heard = loop {
+        let line = watch.talk.recv_timeout(Duration::from_secs(10)).unwrap();
+        if line.contains("left as it was") {
+            break line;
+        }
+    };
+    assert!(heard.contains("intervall"), "{heard}");
+    write(&[&names[1]], "");
+    watch.signal("-HUP");
+    watch.until("the first to leave", |w| w.server(&names[0]).is_none().then_some(()));
+    assert!(watch.server(&names[1]).unwrap()["rss"].is_u64());
+    let begun = Instant::now();
+    watch.signal("-TERM");
+    assert!(watch.child.wait().unwrap().success());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn mistakes_are_told_with_their_exit_codes() {
+    let folder = folder();
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_unfrag"))
+            .arg("watch")
+            .args(args)
+            .env("XDG_STATE_HOME", folder.path())
+            .output()
+            .unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, text) = run(&["--listen", &address]);
+    assert!(code == 2 && text.contains("cannot listen on"), "{code} {text}");
+    let (code, text) = run(&["--config", "/does/not/exist"]);
+    assert!(code == 5 && text.contains("cannot read the configuration"), "{code} {text}");
+    let config = folder.path().join("bad.toml");
+    std::fs::write(&config, "[policy]\nenabled = true\n").unwrap();
+    let (code, text) = run(&["--config", config.to_str().unwrap()]);
+    assert!(code == 5 && text.contains("has no rule"), "{code} {text}");
+    std::fs::write(folder.path().join("token"), "short\n").unwrap();
+    let (code, text) = run(&["--token-file", folder.path().join("token").to_str().unwrap()]);
+    assert!(code == 2 && text.contains("shorter than"), "{code} {text}");
+    let (code, text) = run(&["--interval", "fast"]);
+    assert!(code == 2 && text.contains("is no time"), "{code} {text}");
+    std::fs::create_dir_all(folder.path().join("data")).unwrap();
+    std::fs::write(
+        folder.path().join("data/history.sqlite"),
+        "this is no database, and long enough to be looked at",
+    )
+    .unwrap();
+    let (code, text) =
+        run(&["--data", folder.path().join("data").to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    assert!(code == 5 && text.contains("history"), "{code} {text}");
+}
+
+#[test]
+fn other_sites_frames_and_callers_without_the_token_are_kept_out() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let server = Server::start(Kind::Redis7, &Options::default()).unwrap();
+    let folder = folder();
+    let file = folder.path().join("token");
+    std::fs::write(&file, TOKEN).unwrap();
+    let watch = Watch::start(
+        folder.path(),
+        &[
+            &server.address(),
+            "--interval",
+            "300ms",
+            "--token-file",
+            file.to_str().unwrap(),
+            "--host-name",
+            "unfrag.example",
+        ],
+    );
+    let id = watch.read(&server.address());
+    for (host, want) in [
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("", 421),
+        ("unfrag.example", 200),
+        ("localhost:1", 200),
+        ("[::1]", 200),
+    ] {
+        let (status, _) = watch.ask(&format!("GET /api/v1/overview HTTP/1.1\r\nHost: {host}"), "");
+        assert_eq!(status, want, "{host}");
+    }
+    let (_, page) = watch.ask(&format!("GET / HTTP/1.1\r\nHost: {}", watch.address), "");
+    for header in [
+        "frame-ancestors 'none'",
+        "default-src 'none'",
+        "script-src 'self'",
+        "x-frame-options: DENY",
+        "x-content-type-options: nosniff",
+    ] {
+        assert!(page.contains(header), "{header}");
+    }
+    assert!(
+        !page.contains("'unsafe-inline'")
+            && !page.contains("http://cdn")
+            && !page.contains("https://")
+    );
+    let fix = format!("/api/v1/targets/{id}/fix");
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    let post = |more: &str| watch.post(&fix, more, "{\"only\":[\"purge\"]}").0;
+    assert_eq!(post(""), 401);
+    assert_eq!(post("Authorization: Bearer wrong\r\n"), 401);
+    assert_eq!(post(&format!("{bearer}Origin: http://evil.example\r\n")), 403);
+    assert_eq!(post(&format!("{bearer}Origin: null\r\n")), 403);
+    assert_eq!(post(&format!("{bearer}Sec-Fetch-Site: cross-site\r\n")), 403);
+    let form = format!(
+        "POST {fix} HTTP/1.1\r\nHost: {}\r\n{bearer}Content-Type: text/plain",
+        watch.address
+    );
+    assert_eq!(watch.ask(&form, "{}").0, 415);
+    assert_eq!(watch.post("/api/v1/targets/4711/fix", &bearer, "{}").0, 404);
+    assert_eq!(watch.post(&fix, &bearer, "{\"only\":[\"restart\"]}").0, 400);
+    assert_eq!(watch.post("/api/v1/token", &bearer, "{}").0, 200);
+    // Without a token file nobody may, whatever he sends.
+    let closed = Watch::start(&folder.path().join("closed"), &[&server.address()]);
+    assert_eq!(closed.post("/api/v1/token", "Authorization: Bearer \r\n", "{}").0, 403);
+}
+
+/// Takes requests, answers 200, and hands their bodies on.
+fn sink() -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (sender, bodies) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream);
+            let (mut length, mut head) = (0, String::new());
+            loop {
+                let mut line = String::new();
+                if reader.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
+                    break;
+                }
+                if let Some(n) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = n.trim().parse().unwrap_or(0);
+                }
+                head += &line;
+            }
+            let mut body = vec![0; length];
+            let _ = reader.read_exact(&mut body);
+            let _ = reader
+                .get_mut()
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            let _ = sender.send(format!("{path} {}", String::from_utf8_lossy(&body)));
+        }
+    });
+    (address, bodies)
+}
+
+#[test]
+fn alerts_reach_alertmanager_a_webhook_and_a_command() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let server = Server::start(Kind::Redis7, &Options::default()).unwrap();
+    let (address, bodies) = sink();
+    let folder = folder();
+    let (file, out) = (folder.path().join("watch.toml"), folder.path().join("out"));
+    std::fs::write(&file, format!(
+        "targets = [\"{}\"]\ninterval = \"300ms\"\n[alerts]\nlost_after = \"1s\"\n\
+         [[alerts.to]]\nwebhook = \"http://{address}/hook\"\n[[alerts.to]]\nalertmanager = \"http://{address}/\"\n\
+         [[alerts.to]]\ncommand = [\"/bin/sh\", \"-c\", \"cat >> {}\"]\n",
+        server.address(), out.display()
+    )).unwrap();
+    let watch = Watch::start(folder.path(), &["--config", file.to_str().unwrap(), "-t", "1"]);
+    watch.read(&server.address());
+    let stop = |signal: &str| {
+        let pid = server.pid().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    };
+    stop("-STOP");
+    let mut got = vec![];
+    while got.len() < 2 {
+        got.push(bodies.recv_timeout(Duration::from_secs(60)).unwrap());
+    }
+    got.sort();
+    let (path, body) = got[0].split_once(' ').unwrap();
+    assert_eq!(path, "/api/v2/alerts");
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(body[0]["labels"]["alertname"], "unreachable");
+    assert_eq!(body[0]["labels"]["target"], server.address().as_str());
+    assert!(body[0]["endsAt"].as_str() > body[0]["startsAt"].as_str());
+    let (path, body) = got[1].split_once(' ').unwrap();
+    assert_eq!(path, "/hook");
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(
+        (body["schema"].as_str(), body["status"].as_str()),
+        (Some("unfrag.alert/1"), Some("firing"))
+    );
+    assert!(body["alerts"][0]["next"].as_str().unwrap().contains("dmesg"));
+    stop("-CONT");
+    let over = bodies.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(over.contains("resolved") || over.starts_with("/api/v2/alerts"), "{over}");
+    measure::wait_until("the command", 20, || {
+        Ok(std::fs::read_to_string(&out)
+            .is_ok_and(|t| t.contains("\"firing\"") && t.contains("\"resolved\"")))
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_fix_from_the_page_runs_and_its_outcome_is_kept() {
+    if !require(Kind::Redis8) {
+        return;
+    }
+    let server = Server::start(Kind::Redis8, &Options::default()).unwrap();
+    let mut connection = server.connection().unwrap();
+    Workload::Strings.run(&mut connection, 64 << 20, 7).unwrap();
+    let digest = measure::digest(&mut connection).unwrap();
+    let folder = folder();
+    let file = folder.path().join("token");
+    std::fs::write(&file, TOKEN).unwrap();
+    let watch = Watch::start(
+        folder.path(),
+        &[&server.address(), "--interval", "500ms", "--token-file", file.to_str().unwrap()],
+    );
+    let id = watch.read(&server.address());
+    let (status, text) = watch.post(
+        &format!("/api/v1/targets/{id}/fix"),
+        &format!("Authorization: Bearer {TOKEN}\r\n"),
+        "{\"max_duration_s\":60}",
+    );
+    assert_eq!(status, 200, "{text}");
+    let job = watch.until("the fix to end", |w| {
+        Some(w.json("/api/v1/jobs/1")).filter(|j| j["status"] != "running")
+    });
+    assert_eq!(job["status"], "done", "{job}");
+    assert!(job["outcome"]["reclaimed_bytes"].as_i64().unwrap() > 8 << 20, "{job}");
+    assert_eq!(job["outcome"]["schema"], "unfrag.fix/1");
+    watch.until("the outcome in the history", |w| {
+        let outcomes = w.json(&format!("/api/v1/targets/{id}"))["outcomes"].clone();
+        outcomes.as_array().filter(|o| !o.is_empty()).map(|o| assert_eq!(o[0]["what"], "page"))
+    });
+    assert_eq!(measure::digest(&mut connection).unwrap(), digest);
+}
+
+#[test]
+fn the_policy_acts_in_its_window_and_says_why() {
+    if !require(Kind::Redis8) {
+        return;
+    }
+    let servers = servers(&[Kind::Redis8, Kind::Redis8]);
+    for server in &servers {
+        Workload::Strings.run(&mut server.connection().unwrap(), 48 << 20, 7).unwrap();
+    }
+    let folder = folder();
+    let file = folder.path().join("watch.toml");
+    // The window is always open for the first; there is none for the second.
+    std::fs::write(&file, format!(
+        "targets = [\"{0}\", \"{1}\"]\ninterval = \"500ms\"\n[policy]\nenabled = true\nround = \"1s\"\nfresh = \"0s\"\n\
+         [[policy.rule]]\ntargets = [\"{0}\"]\nremedies = [\"purge\", \"defrag\"]\nmin_gain = \"4MB\"\nmax_duration = \"40s\"\n\
+         windows = [{{ start = \"* * * * *\", lasts = \"1h\", zone = \"UTC\" }}]\n",
+        servers[0].address(), servers[1].address()
+    )).unwrap();
+    let watch = Watch::start(folder.path(), &["--config", file.to_str().unwrap()]);
+    let ids: Vec<i64> = servers.iter().map(|s| watch.read(&s.address())).collect();
+    let decisions =
+        |w: &Watch, id: i64| w.json(&format!("/api/v1/targets/{id}"))["decisions"].clone();
+    let acted = watch.until("the decision to act", |w| {
+        let all = decisions(w, ids[0]);
+        all.as_array()?.iter().find(|d| d["acts"] == true).cloned()
+    });
+    assert!(acted["text"].as_str().unwrap().contains("would give back"), "{acted}");
+    let job = watch
+        .until("the end", |w| Some(w.json("/api/v1/jobs/1")).filter(|j| j["status"] != "running"));
+    assert_eq!(
+        (job["who"].as_str(), job["status"].as_str()),
+        (Some("policy"), Some("done")),
+        "{job}"
+    );
+    watch.until("the decision not to act", |w| {
+        let all = decisions(w, ids[1]);
+        all.as_array()?
+            .iter()
+            .any(|d| d["text"] == "no rule of the policy names this server")
+            .then_some(())
+    });
+    watch.until("the cool-down", |w| {
+        decisions(w, ids[0])
+            .as_array()?
+            .iter()
+            .any(|d| d["text"].as_str().is_some_and(|t| t.contains("too recent")))
+            .then_some(())
+    });
+}

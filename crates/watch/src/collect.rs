@@ -1,0 +1,259 @@
+//! One task a server: looks, diagnoses, and hands on what came of it.
+//!
+//! Each has a connection and a schedule of its own, so that one that hangs costs nobody else anything.
+
+use crate::alert::{Change, Look, Quiet};
+use crate::event::{self, Event, Identity, Kind};
+use crate::fleet::{Fleet, Settings};
+use crate::history::Job;
+use crate::line::SPAN_S;
+use crate::node::{Failure, Node, View};
+use crate::point::Point;
+use crate::schedule;
+use crate::trend::Outlook;
+use std::sync::Arc;
+use std::time::Instant;
+use unfrag_client::{ClientError, Connection, connect, refresh, sample};
+use unfrag_diagnose::diagnose_with;
+use unfrag_model::malloc_stats::Bin;
+use unfrag_model::{Finding, Sample};
+
+/// Seconds of points that wait in memory before they are packed.
+pub(crate) const PACK_S: i64 = 300;
+/// A whole sample is taken early when the allocator's live bytes moved by this share since the last.
+const MOVED: f64 = 0.2;
+/// But not more often than this, in milliseconds.
+const MIN_DEEP_MS: u64 = 60_000;
+
+/// What a task keeps between looks.
+#[derive(Default)]
+struct Keep {
+    connection: Option<Connection>,
+    sample: Option<Sample>,
+    identity: Option<Identity>,
+    deep_at_ms: u64,
+    deep_allocated: u64,
+    bins: Arc<[Bin]>,
+    failures: u32,
+    outlook_at_s: i64,
+}
+
+pub(crate) async fn run(node: Arc<Node>, fleet: Arc<Fleet>) {
+    let mut keep = Keep::default();
+    recall(&node, &fleet).await;
+    loop {
+        let cadence = fleet.settings().cadence;
+        let now = fleet.begun.elapsed();
+        let mut wait = schedule::wait(&node.name, &cadence, now, keep.failures);
+        if keep.identity.is_none() && keep.failures == 0 {
+            // The first look comes within half an interval: who has just started the watch is waiting for it.
+            wait = wait.min(cadence.interval / 2);
+            wait = wait.mul_f64((schedule::hash(&node.name) % 1000) as f64 / 1000.0);
+        }
+        tokio::time::sleep(wait).await;
+        look(&node, &fleet, &mut keep).await;
+    }
+}
+
+/// Takes the past day from the store that keeps it, where that is not our own history.
+async fn recall(node: &Node, fleet: &Fleet) {
+    let Some(store) = fleet.settings().prometheus.clone() else { return };
+    let now_s = crate::clock::now_s();
+    match store.series(&node.name, now_s - SPAN_S, now_s).await {
+        Ok(series) => {
+            let mut state = node.state();
+            for point in &series.means {
+                state.line.push(point);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(target_name = node.name, error, "the past cannot be read back")
+        }
+    }
+}
+
+/// One look, whatever comes of it.
+async fn look(node: &Arc<Node>, fleet: &Arc<Fleet>, keep: &mut Keep) {
+    let settings = fleet.settings();
+    let begun = Instant::now();
+    match read(node, &settings, keep).await {
+        Ok(()) => {
+            keep.failures = 0;
+            seen(node, fleet, &settings, keep);
+        }
+        Err(error) => {
+            keep.connection = None;
+            keep.failures = keep.failures.saturating_add(1);
+            lost(node, fleet, &settings, keep, &error);
+        }
+    }
+    tracing::trace!(target_name = node.name, took_us = begun.elapsed().as_micros(), "look");
+}
+
+/// Brings the sample up to date: cheaply, or whole when that is due.
+async fn read(node: &Node, settings: &Settings, keep: &mut Keep) -> Result<(), ClientError> {
+    let mut connection = match keep.connection.take() {
+        Some(connection) => connection,
+        None => connect(&node.address, &node.options).await?,
+    };
+    let now_ms = crate::clock::now_ms();
+    let deep_ms = u64::try_from(settings.cadence.deep.as_millis()).unwrap_or(u64::MAX);
+    // A tenth early or late, so that a fleet's whole samples do not come together.
+    let deep_ms = deep_ms - deep_ms / 10 + deep_ms / 5 * (schedule::hash(&node.name) % 100) / 100;
+    let age_ms = now_ms.abs_diff(keep.deep_at_ms);
+    let mut deep = age_ms >= deep_ms;
+    if let (Some(sample), false) = (&mut keep.sample, deep) {
+        let run_id = sample.info.text("run_id").map(str::to_owned);
+        refresh(&mut connection, &settings.sample, sample).await?;
+        let restarted = sample.info.text("run_id") != run_id.as_deref();
+        deep = restarted || (age_ms >= MIN_DEEP_MS && has_moved(sample, keep.deep_allocated));
+    } else {
+        deep = true;
+    }
+    if deep {
+        let whole = sample(&mut connection, &settings.sample).await?;
+        keep.deep_at_ms = now_ms;
+        keep.deep_allocated = whole.info.count("allocator_allocated").unwrap_or(0);
+        keep.bins = whole.malloc_stats.iter().flat_map(|m| m.bins.iter().copied()).collect();
+        keep.sample = Some(whole);
+    }
+    keep.connection = Some(connection);
+    Ok(())
+}
+
+fn has_moved(sample: &Sample, deep_allocated: u64) -> bool {
+    let allocated = sample.info.count("allocator_allocated").unwrap_or(0);
+    allocated.abs_diff(deep_allocated) as f64 > deep_allocated as f64 * MOVED
+}
+
+fn seen(node: &Arc<Node>, fleet: &Arc<Fleet>, settings: &Settings, keep: &mut Keep) {
+    let Some(sample) = &mut keep.sample else { return };
+    let at_ms = sample.taken_at_unix_ms.unwrap_or_else(crate::clock::now_ms);
+    let at_s = i64::try_from(at_ms / 1000).unwrap_or(0);
+    let report = diagnose_with(sample, &fleet.advisories);
+    let point = Point::new(at_s, sample, &report);
+    let identity = Identity::new(sample);
+    let mut events = keep.identity.as_ref().map_or(vec![], |b| event::changes(at_s, b, &identity));
+    let was_deep = keep.deep_at_ms.abs_diff(at_ms) < 1000;
+    let view = View {
+        deep_at_ms: keep.deep_at_ms,
+        bins: Arc::clone(&keep.bins),
+        ..View::new(sample, report, point, at_ms)
+    };
+    let quiet = view.quiet;
+    // Between looks only what the next cheap one cannot read is kept: a thousand samples are many megabytes.
+    let run_id = view.run_id.clone();
+    sample.info.keep_only("cmdstat_");
+    sample.info.remember("run_id", &run_id);
+    keep.identity = Some(identity);
+    if was_deep && !view.bins.is_empty() {
+        fleet.write(Job::Bins(node.id, at_s, Arc::clone(&view.bins)));
+    }
+    let changes = {
+        let mut state = node.state();
+        if let Some(failure) = state.failure.take() {
+            let text = format!("it answers again, after {} s", (at_s - failure.since_s).max(0));
+            events.push(Event { at_s, kind: Kind::Back, text });
+        }
+        let look = Look { at_s, findings: &view.report.findings, quiet, lost: None };
+        let changes = state.tracker.observe(&look, &settings.patience);
+        state.alerts = state.tracker.firing();
+        state.looks[0] += 1;
+        if at_s - keep.outlook_at_s >= settings_outlook_s(settings) {
+            keep.outlook_at_s = at_s;
+            state.outlook = Outlook::new(&state.line, view.report.layers.maxmemory);
+        }
+        state.view = Some(Arc::new(view));
+        changes
+    };
+    hand_on(node, fleet, point, events, changes);
+}
+
+/// Trends move slowly: they are computed once in six looks.
+fn settings_outlook_s(settings: &Settings) -> i64 {
+    i64::try_from(settings.cadence.interval.as_secs() * 6).unwrap_or(i64::MAX)
+}
+
+fn lost(
+    node: &Arc<Node>,
+    fleet: &Arc<Fleet>,
+    settings: &Settings,
+    keep: &Keep,
+    error: &ClientError,
+) {
+    let at_s = crate::clock::now_s();
+    let mut events = vec![];
+    let changes = {
+        let mut state = node.state();
+        let since_s = state.failure.as_ref().map_or(at_s, |f| f.since_s);
+        let failure = Failure::new(error, since_s);
+        if state.failure.is_none() {
+            let text = failure.message.clone();
+            events.push(Event { at_s, kind: Kind::Lost, text });
+        }
+        let none: &[Finding] = &[];
+        let look = if failure.is_loading {
+            Look { at_s, findings: none, quiet: Some(Quiet::Loading), lost: None }
+        } else {
+            Look { at_s, findings: none, quiet: None, lost: Some(&failure.message) }
+        };
+        let changes = state.tracker.observe(&look, &settings.patience);
+        state.alerts = state.tracker.firing();
+        state.looks[1] += 1;
+        tracing::debug!(
+            target_name = node.name,
+            failures = keep.failures,
+            error = failure.message,
+            "no answer"
+        );
+        state.failure = Some(failure);
+        changes
+    };
+    hand_on(node, fleet, Point::down(at_s), events, changes);
+}
+
+fn hand_on(
+    node: &Arc<Node>,
+    fleet: &Arc<Fleet>,
+    point: Point,
+    mut events: Vec<Event>,
+    changes: Vec<Change>,
+) {
+    fleet.write(Job::Point(node.id, Box::new(point)));
+    let packed = {
+        let mut state = node.state();
+        state.line.push(&point);
+        state.recent.push(point);
+        due(&mut state.recent, node.id)
+    };
+    if !packed.is_empty() {
+        fleet.write(Job::Pack(node.id, packed));
+    }
+    for change in changes {
+        let (kind, alert) = match &change {
+            Change::Fired(alert) => (Kind::Alert, alert),
+            Change::Resolved(alert) => (Kind::Resolved, alert),
+        };
+        let text = format!("{}: {}", alert.id, alert.reason);
+        events.push(Event { at_s: point.at_s, kind, text });
+        fleet.notify(node, change);
+    }
+    for event in events {
+        fleet.event(node, event);
+    }
+}
+
+/// Takes out the points to pack: whole minutes, once there are [`PACK_S`] seconds of them. Servers take turns.
+fn due(recent: &mut Vec<Point>, id: i64) -> Vec<Point> {
+    let (Some(first), Some(last)) = (recent.first(), recent.last()) else { return vec![] };
+    let turn_s = (id * 37).rem_euclid(PACK_S / 2);
+    // A clock that was set back must not keep points here for ever.
+    let span_s = (last.at_s - first.at_s).abs();
+    if span_s < PACK_S / 2 + turn_s && recent.len() < 4096 {
+        return vec![];
+    }
+    let minute_s = last.at_s - last.at_s.rem_euclid(60);
+    let (old, kept) = recent.iter().partition(|p: &&Point| p.at_s < minute_s || p.at_s > last.at_s);
+    *recent = kept;
+    old
+}

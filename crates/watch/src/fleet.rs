@@ -1,0 +1,272 @@
+//! [`Fleet`]: the servers that are watched, and everything their tasks share.
+
+use crate::alert::{Change, Patience};
+use crate::event::{Event, Kind};
+use crate::history::prometheus::Prometheus;
+use crate::history::query::Reader;
+use crate::history::{History, Job};
+use crate::line::{Line, SPAN_S};
+use crate::node::{Node, State};
+use crate::schedule::Cadence;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinHandle;
+use unfrag_client::{Address, ConnectOptions, SampleOptions};
+use unfrag_diagnose::Advisories;
+
+/// A change of an alert, with the server it is about.
+#[derive(Debug, Clone)]
+pub struct Notice {
+    /// The server.
+    pub node: Arc<Node>,
+    /// What changed.
+    pub change: Change,
+}
+
+/// How to watch.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How often.
+    pub cadence: Cadence,
+    /// When to alert.
+    pub patience: Patience,
+    /// What to read.
+    pub sample: SampleOptions,
+    /// Keep figures in our own history.
+    pub keeps_points: bool,
+    /// The store that charts and trends are read back from.
+    pub prometheus: Option<Prometheus>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        // A server that loads is seen, and kept quiet about.
+        let sample = SampleOptions { allow_loading: true, ..SampleOptions::default() };
+        Self {
+            cadence: Cadence::default(),
+            patience: Patience::default(),
+            sample,
+            keeps_points: true,
+            prometheus: None,
+        }
+    }
+}
+
+/// The servers, and what their tasks share.
+#[derive(Debug)]
+pub struct Fleet {
+    nodes: RwLock<BTreeMap<Address, Watched>>,
+    settings: RwLock<Arc<Settings>>,
+    history: Option<History>,
+    notices: UnboundedSender<Notice>,
+    next_id: AtomicI64,
+    pub(crate) advisories: Advisories,
+    pub(crate) begun: Instant,
+    problems: Mutex<BTreeMap<String, String>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    node: Arc<Node>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Fleet {
+    /// An empty fleet.
+    pub fn new(
+        settings: Settings,
+        history: Option<History>,
+        notices: UnboundedSender<Notice>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            nodes: RwLock::default(),
+            settings: RwLock::new(Arc::new(settings)),
+            history,
+            notices,
+            next_id: AtomicI64::new(1),
+            advisories: Advisories::embedded(),
+            begun: Instant::now(),
+            problems: Mutex::default(),
+        })
+    }
+
+    /// The servers, in the order of their addresses.
+    pub fn nodes(&self) -> Vec<Arc<Node>> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.values().map(|w| Arc::clone(&w.node)).collect()
+    }
+
+    /// The server with a key.
+    pub fn node(&self, id: i64) -> Option<Arc<Node>> {
+        self.nodes().into_iter().find(|n| n.id == id)
+    }
+
+    /// The server with a name.
+    pub fn named(&self, name: &str) -> Option<Arc<Node>> {
+        self.nodes().into_iter().find(|n| n.name == name)
+    }
+
+    /// How to watch, now.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From the next look on.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// The history, when there is one.
+    pub fn history(&self) -> Option<&History> {
+        self.history.as_ref()
+    }
+
+    /// Watches a server; nothing happens when it is watched already.
+    pub(crate) fn add(
+        self: &Arc<Self>,
+        group: &str,
+        address: &Address,
+        options: &ConnectOptions,
+        primary: Option<String>,
+    ) {
+        if let Some(node) = self.at(address) {
+            node.state().primary = primary;
+            return;
+        }
+        let (id, line, is_new) = self.known(&address.to_string());
+        let state = State { primary, line, ..State::default() };
+        let node = Arc::new(Node::new(id, group, address.clone(), options.clone(), state));
+        if is_new {
+            self.record(&node, Kind::Begun, format!("watched from now on, as part of {group}"));
+        }
+        self.start(node);
+    }
+
+    fn at(&self, address: &Address) -> Option<Arc<Node>> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(address).map(|w| Arc::clone(&w.node))
+    }
+
+    /// The key and the past day of a name, and whether it was never seen before.
+    fn known(&self, name: &str) -> (i64, Line, bool) {
+        let fresh = || self.next_id.fetch_add(1, Ordering::Relaxed);
+        let Some(history) = &self.history else { return (fresh(), Line::default(), true) };
+        let (key, is_new) = match history.key(name) {
+            Ok(key) => key,
+            Err(error) => {
+                tracing::error!(%error, target = name, "no key for a server: its history is not kept");
+                return (-fresh(), Line::default(), false);
+            }
+        };
+        let mut line = Line::default();
+        let from_s = crate::clock::now_s() - SPAN_S;
+        let past = Reader::open(history.path()).and_then(|r| r.minutes(key, from_s));
+        for point in past.unwrap_or_default() {
+            line.push(&point);
+        }
+        (key, line, is_new)
+    }
+
+    /// Watches a server no longer.
+    pub(crate) fn remove(&self, address: &Address, why: &str) {
+        let gone = self.nodes.write().unwrap_or_else(PoisonError::into_inner).remove(address);
+        if let Some(watched) = gone {
+            self.record(&watched.node, Kind::Left, why.to_owned());
+            for alert in std::mem::take(&mut watched.node.state().alerts) {
+                self.notify(&watched.node, Change::Resolved(alert));
+            }
+        }
+    }
+
+    /// Takes new seeds over: servers of targets that stay begin a new task with the new credentials and keep what is known
+    /// of them, the others leave.
+    pub(crate) fn renew(self: &Arc<Self>, seeds: &[crate::follow::Seed]) {
+        for node in self.nodes() {
+            let Some(seed) = seeds.iter().find(|s| s.name == node.group) else {
+                self.remove(&node.address, "it is no longer in the configuration");
+                continue;
+            };
+            let state = std::mem::take(&mut *node.state());
+            let renewed =
+                Node::new(node.id, &node.group, node.address.clone(), seed.options.clone(), state);
+            self.start(Arc::new(renewed));
+        }
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.retain(|group, _| seeds.iter().any(|s| s.name == *group));
+    }
+
+    fn start(self: &Arc<Self>, node: Arc<Node>) {
+        let task = tokio::spawn(crate::collect::run(Arc::clone(&node), Arc::clone(self)));
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        nodes.insert(node.address.clone(), Watched { node, task });
+    }
+
+    /// Ends all tasks and hands what is not packed to the history.
+    pub(crate) fn end(&self) {
+        let nodes =
+            std::mem::take(&mut *self.nodes.write().unwrap_or_else(PoisonError::into_inner));
+        for watched in nodes.values() {
+            let recent = std::mem::take(&mut watched.node.state().recent);
+            self.write(Job::Pack(watched.node.id, recent));
+        }
+    }
+
+    /// Writes an event down.
+    pub fn record(&self, node: &Node, kind: Kind, text: String) {
+        self.event(node, Event { at_s: crate::clock::now_s(), kind, text });
+    }
+
+    pub(crate) fn event(&self, node: &Node, event: Event) {
+        tracing::info!(
+            target_name = node.name,
+            kind = event.kind.name(),
+            text = event.text,
+            "event"
+        );
+        self.write(Job::Event(node.id, event));
+    }
+
+    /// Writes something into the history, if there is one.
+    pub fn write(&self, job: Job) {
+        let is_figure = matches!(job, Job::Point(..) | Job::Pack(..) | Job::Bins(..));
+        if let Some(history) =
+            self.history.as_ref().filter(|_| !is_figure || self.settings().keeps_points)
+        {
+            history.write(job);
+        }
+    }
+
+    pub(crate) fn notify(&self, node: &Arc<Node>, change: Change) {
+        // Without anybody to listen there is nobody to tell.
+        let _ = self.notices.send(Notice { node: Arc::clone(node), change });
+    }
+
+    /// What keeps a group from being found, for people; `None` clears it.
+    pub(crate) fn set_problem(&self, group: &str, problem: Option<String>) {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        match problem {
+            Some(text) => {
+                if problems.insert(group.to_owned(), text.clone()).as_ref() != Some(&text) {
+                    tracing::warn!(group, problem = text, "cannot find all servers");
+                }
+            }
+            None => {
+                problems.remove(group);
+            }
+        }
+    }
+
+    /// What keeps groups from being found.
+    pub fn problems(&self) -> BTreeMap<String, String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
