@@ -39,7 +39,11 @@ pub(crate) fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Unreadab
 }
 
 fn verify(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    if args.output == Output::Markdown {
+        return Err(UsageError { message: "rdb verify prints human or json".to_owned() }.into());
+    }
     let mut reports: Vec<VerifyReport> = vec![];
+    let mut unread = None;
     for path in &args.files {
         let bar = Progress::start(path);
         let step = |done: u64, all: Option<u64>| bar.step(done, all);
@@ -47,17 +51,30 @@ fn verify(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<Exit> {
         if args.all_keys {
             options.keys_remembered = u64::MAX;
         }
-        let report = verify_file(path, &options).map_err(unreadable(path))?;
+        let report = verify_file(path, &options).map_err(unreadable(path));
         bar.end();
-        reports.push(report);
+        match report {
+            Ok(report) => reports.push(report),
+            // The others are worth a look all the same.
+            Err(error) => match &unread {
+                None => unread = Some(error),
+                Some(_) => printer.talk(&format!("error: {error}: {}", error.source)),
+            },
+        }
     }
     let sound = reports.iter().all(|r| r.ok);
     match (args.output, reports.as_slice()) {
-        (Output::Json, [report]) => printer.data(&(serde_json::to_string_pretty(report)? + "\n")),
+        (_, []) => {}
+        (Output::Json, [report]) if args.files.len() == 1 => {
+            printer.data(&(serde_json::to_string_pretty(report)? + "\n"));
+        }
         (Output::Json, many) => printer.data(&(serde_json::to_string_pretty(many)? + "\n")),
         (_, many) => printer.data(&snapshot::verified(many, printer.paint())),
     }
-    Ok(if sound { Exit::Fine } else { Exit::Unreadable })
+    match unread {
+        Some(error) => Err(error.into()),
+        None => Ok(if sound { Exit::Fine } else { Exit::Unreadable }),
+    }
 }
 
 /// A bar on a terminal's stderr, for files that take over a second.
@@ -92,6 +109,12 @@ impl Progress {
 fn size(args: &SizeArgs, printer: &Printer) -> anyhow::Result<Exit> {
     if args.output == Output::Markdown {
         return Err(UsageError { message: "rdb size prints human or json".to_owned() }.into());
+    }
+    if let Some(other) = args.connect.targets.first() {
+        let message = format!(
+            "rdb size takes one snapshot, and `{other}` is another word; a server to size for is named with --like"
+        );
+        return Err(UsageError { message }.into());
     }
     let size_for = size_for(args)?;
     let sized = size_fold(&args.file, &size_for, || Top::new(args.top), Top::offer);
