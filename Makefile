@@ -1,5 +1,5 @@
 # The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
-.PHONY: demo test lint docs cases servers bench bench-reclaim bench-rdb bench-restart bench-watch \
+.PHONY: demo test lint docs cases servers bench bench-keys bench-reclaim bench-rdb bench-restart bench-watch \
 	size-truth rdb-agreement fuzz-rdb test-kills replay
 
 CARGO ?= cargo
@@ -45,6 +45,11 @@ bench-restart: servers
 bench-reclaim: servers
 	$(CARGO) build --release --quiet --bin unfrag
 	$(CARGO) run --release --quiet --package unfrag --example bench_reclaim -- target/release/unfrag $(RECLAIM)
+
+# Pattern report of 10 M keys, and of a live server with 1 M: beside the peers.
+bench-keys: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(PYTHON) scripts/bench_keys.py target/release/unfrag
 
 # A thousand targets: processor, memory, scrape, a day of history; beside prometheus-redis-exporter where it is installed.
 bench-watch: servers

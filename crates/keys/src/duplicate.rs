@@ -90,7 +90,6 @@ impl Duplicates {
         self.shift = self.shift.max(other.shift);
         let most = u64::MAX >> self.shift;
         self.seen.retain(|&hash, _| hash <= most);
-        #[expect(clippy::iter_over_hash_type, reason = "sums do not depend on the order")]
         for (hash, more) in other.seen.into_iter().filter(|&(hash, _)| hash <= most) {
             let copies = self.seen.entry(hash).or_default();
             copies.keys += more.keys;

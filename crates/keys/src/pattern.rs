@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::shape::{self, Placeholder};
 use crate::stats::Stats;
-use crate::tree::{NodeId, Tree};
+use crate::tree::{NodeId, ROOT, Tree};
 
 /// Keys of one shape, with what was learnt of them.
 #[derive(Debug, Clone)]
@@ -50,13 +50,13 @@ pub struct Branch {
     pub bytes: u64,
     /// Longer stems, the largest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub children: Vec<Branch>,
+    pub children: Vec<Self>,
 }
 
 /// All patterns, the largest first.
 pub fn all(tree: &Tree) -> Vec<Pattern<'_>> {
     let mut found = Vec::new();
-    collect(tree, tree.root(), &mut Vec::new(), &mut found);
+    collect(tree, ROOT, &mut Vec::new(), &mut found);
     found.sort_by(|a, b| b.stats.bytes.cmp(&a.stats.bytes).then_with(|| a.text.cmp(&b.text)));
     found
 }
@@ -97,7 +97,7 @@ pub(crate) fn varies(part: &[u8]) -> bool {
 
 /// The tree of all patterns.
 pub fn tree(tree: &Tree) -> Branch {
-    branch(tree, tree.root(), &mut Vec::new(), String::new())
+    branch(tree, ROOT, &mut Vec::new(), String::new())
 }
 
 fn branch<'t>(tree: &'t Tree, node: NodeId, path: &mut Vec<&'t [u8]>, label: String) -> Branch {
@@ -121,10 +121,12 @@ fn branch<'t>(tree: &'t Tree, node: NodeId, path: &mut Vec<&'t [u8]>, label: Str
     children.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.label.cmp(&b.label)));
     let has_own = stats.is_some_and(|s| s.keys > 0);
     // A stem with one way on is no branch. The root stays: it stands for everything.
-    if children.len() == 1 && !has_own && !path.is_empty() {
-        if let Some(only) = children.pop() {
-            return Branch { label: label + &only.label, ..only };
-        }
+    if children.len() == 1
+        && !has_own
+        && !path.is_empty()
+        && let Some(only) = children.pop()
+    {
+        return Branch { label: label + &only.label, ..only };
     }
     Branch { label, pattern: text(path), keys, bytes, children }
 }

@@ -279,6 +279,7 @@ impl KeyHash {
         hasher.update((self.salt.len() as u64).to_le_bytes());
         hasher.update(&self.salt);
         hasher.update(name);
-        hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        let half = hasher.finalize().first_chunk::<16>().copied().unwrap_or_default();
+        format!("{:032x}", u128::from_be_bytes(half))
     }
 }

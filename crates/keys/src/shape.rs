@@ -243,11 +243,12 @@ impl Shape {
             self.put(Placeholder::Date);
             return 10;
         }
-        if follows == Some(b'.') && length <= 3 {
-            if let Some(taken) = ip_length(rest) {
-                self.put(Placeholder::Ip);
-                return taken;
-            }
+        if follows == Some(b'.')
+            && length <= 3
+            && let Some(taken) = ip_length(rest)
+        {
+            self.put(Placeholder::Ip);
+            return taken;
         }
         self.put(match length {
             8 if is_plain_date(text) => Placeholder::Date,

@@ -28,7 +28,8 @@ const WORDS_FEWEST: u32 = 4;
 pub(crate) type NodeId = u32;
 /// No sums here.
 const NONE: u32 = u32::MAX;
-const ROOT: NodeId = 0;
+/// Where all keys begin.
+pub(crate) const ROOT: NodeId = 0;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
@@ -136,10 +137,6 @@ impl Tree {
     /// Sums of keys that end at `node`.
     pub(crate) fn stats(&self, node: NodeId) -> Option<&Stats> {
         self.stats.get(self.node(node)?.stats as usize)
-    }
-
-    pub(crate) fn root(&self) -> NodeId {
-        ROOT
     }
 
     /// Children of `node` in a stable order.

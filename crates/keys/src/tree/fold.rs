@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    NODES_MAX, NONE, NodeId, Tree, WORDS_FEWEST, body, cut, is_name, is_word, named_whole,
+    NODES_MAX, NONE, NodeId, ROOT, Tree, WORDS_FEWEST, body, cut, is_name, is_word, named_whole,
     named_with_prefix,
 };
 use crate::shape::Placeholder;
@@ -106,8 +106,7 @@ impl Tree {
     /// Takes over another tree.
     pub fn join(&mut self, mut other: Self) {
         self.halved = self.halved.max(other.halved);
-        let (from, to) = (other.root(), self.root());
-        self.graft(&mut other, from, to);
+        self.graft(&mut other, ROOT, ROOT);
         if self.nodes.len() - self.free_nodes.len() > NODES_MAX {
             self.shrink();
         }
@@ -141,9 +140,9 @@ impl Tree {
         while self.nodes.len() - self.free_nodes.len() > NODES_MAX / 2 {
             self.halved += 1;
             self.generation += 1;
-            self.fold_all(self.root());
+            self.fold_all(ROOT);
             if self.words_max(0) == WORDS_FEWEST {
-                self.cut_deep(self.root());
+                self.cut_deep(ROOT);
                 break;
             }
         }
@@ -205,7 +204,7 @@ impl Tree {
     /// The last look, when all keys are in: words of which nearly each was seen once are names after all, and what
     /// matched a narrow form by chance joins the wide one.
     pub fn tidy(&mut self) {
-        self.tidy_below(self.root());
+        self.tidy_below(ROOT);
     }
 
     fn tidy_below(&mut self, node: NodeId) {
@@ -215,7 +214,7 @@ impl Tree {
             .filter(|&id| self.node(id).is_some_and(|n| is_word(&n.label) && !is_name(&n.label)))
             .collect();
         let keys: u64 = words.iter().map(|&id| self.keys_below(id)).sum();
-        let enough = if node == self.root() { SINGLE_WORDS_ROOT } else { SINGLE_WORDS };
+        let enough = if node == ROOT { SINGLE_WORDS_ROOT } else { SINGLE_WORDS };
         if words.len() >= enough && keys < 2 * words.len() as u64 {
             self.fold_words(node, false);
         }

@@ -37,7 +37,7 @@ fn patterns(tree: &Tree) -> Vec<(String, u64)> {
         tree.children(node).into_iter().for_each(|child| walk(tree, child, &path, found));
     }
     let mut found = vec![];
-    walk(tree, tree.root(), "", &mut found);
+    walk(tree, ROOT, "", &mut found);
     found.sort_by_key(|(name, keys)| (std::cmp::Reverse(*keys), name.clone()));
     found
 }
@@ -98,10 +98,16 @@ fn joining_halves_gives_the_whole() {
         })
         .collect();
     let mut whole = Tree::default();
-    keys.iter().for_each(|key| add(&mut whole, key));
+    for key in &keys {
+        add(&mut whole, key);
+    }
     let (mut left, mut right) = (Tree::default(), Tree::default());
-    keys[..100].iter().for_each(|key| add(&mut left, key));
-    keys[100..].iter().for_each(|key| add(&mut right, key));
+    for key in &keys[..100] {
+        add(&mut left, key);
+    }
+    for key in &keys[100..] {
+        add(&mut right, key);
+    }
     left.join(right);
     left.tidy();
     whole.tidy();
