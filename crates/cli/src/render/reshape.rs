@@ -27,10 +27,14 @@ fn preview(p: &Preview, paint: Paint, allow: bool, verbose: bool) -> String {
         answer(p)
     )];
     lines.push(String::new());
-    if p.matching > 0 {
-        lines.extend(layouts(p));
-        lines.push(String::new());
+    if p.matching == 0 {
+        let hint =
+            format!("{} unfrag keys {}   shows the patterns there are", paint.arrow(), p.target);
+        lines.push(line(&hint, paint));
+        return lines.join("\n");
     }
+    lines.extend(layouts(p));
+    lines.push(String::new());
     if let Some(fields) = &p.fields {
         lines.push(line(&thresholds(fields), paint));
     }
@@ -63,7 +67,7 @@ fn preview(p: &Preview, paint: Paint, allow: bool, verbose: bool) -> String {
             lines.push(line(&format!("{} {}", paint.arrow(), hindrance.hint), paint));
         }
     }
-    if !blocked && p.matching > 0 {
+    if !blocked {
         lines.push(format!("  {} {} --yes", paint.arrow(), command(&p.target, &p.spec)));
     }
     lines.join("\n").trim_end().to_owned()
