@@ -1,6 +1,6 @@
 //! `unfrag rdb` as people meet it, on snapshots that real servers write.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
