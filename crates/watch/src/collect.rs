@@ -67,7 +67,7 @@ async fn recall(node: &Node, fleet: &Fleet) {
             }
         }
         Err(error) => {
-            tracing::warn!(target_name = node.name, error, "the past cannot be read back")
+            tracing::warn!(target_name = node.name, error, "the past cannot be read back");
         }
     }
 }
