@@ -60,6 +60,8 @@ pub struct Preview {
     pub bytes_after: u64,
     /// Bytes of `used_memory` that would be saved; negative where it would grow.
     pub predicted_bytes: i64,
+    /// Not known before it is done.
+    pub measured_bytes: Option<i64>,
     /// Of hashes.
     pub fields: Option<Fields>,
     /// A better layout.

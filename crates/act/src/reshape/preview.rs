@@ -193,6 +193,7 @@ fn empty(sample: &Sample, spec: &Spec, run_id: String) -> Preview {
         bytes_now: 0,
         bytes_after: 0,
         predicted_bytes: 0,
+        measured_bytes: None,
         fields: None,
         suggestion: None,
         skipped: vec![],

@@ -253,9 +253,6 @@ struct Document<'a, T> {
     schema: &'static str,
     kind: &'static str,
     applied: bool,
-    /// Unknown before it was done.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    measured_bytes: Option<Option<i64>>,
     #[serde(flatten)]
     of: &'a T,
 }
@@ -267,7 +264,6 @@ pub(crate) fn previews_json(previews: &[&Preview]) -> serde_json::Result<String>
         schema: SCHEMA,
         kind: p.spec.kind(),
         applied: false,
-        measured_bytes: Some(None),
         of: *p,
     });
     one_or_many(&documents.collect::<Vec<_>>())
@@ -278,7 +274,6 @@ pub(crate) fn outcomes_json(outcomes: &[&Outcome]) -> serde_json::Result<String>
         schema: SCHEMA,
         kind: o.spec.kind(),
         applied: true,
-        measured_bytes: None,
         of: *o,
     });
     one_or_many(&documents.collect::<Vec<_>>())
