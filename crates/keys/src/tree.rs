@@ -54,6 +54,8 @@ pub struct Tree {
     free_stats: Vec<u32>,
     /// How often the limits were halved.
     halved: u32,
+    /// No new patterns: what is not known goes to `{...}` where its path ends.
+    is_full: bool,
     /// Changes whenever a place found before may no longer be right.
     generation: u32,
 }
@@ -66,6 +68,7 @@ impl Default for Tree {
             stats: Vec::new(),
             free_stats: Vec::new(),
             halved: 0,
+            is_full: false,
             generation: 0,
         }
     }
@@ -89,6 +92,10 @@ impl Tree {
     pub fn place<'p>(&mut self, parts: impl Iterator<Item = &'p [u8]>) -> u32 {
         let mut node = ROOT;
         for part in parts {
+            if self.is_full && self.known(node, part).is_none() {
+                node = self.child(node, &[Placeholder::Rest.byte()]);
+                break;
+            }
             node = self.step(node, part);
         }
         if self.nodes.len() - self.free_nodes.len() > NODES_MAX {
@@ -168,6 +175,17 @@ impl Tree {
             node.stats = place;
         }
         place
+    }
+
+    /// The child of `node` for `part`, if there is one.
+    fn known(&self, node: NodeId, part: &[u8]) -> Option<NodeId> {
+        let children = &self.node(node)?.children;
+        let named = |label: Vec<u8>| children.get(&*label).copied();
+        children
+            .get(part)
+            .copied()
+            .or_else(|| named_with_prefix(part).and_then(named))
+            .or_else(|| named(named_whole(part)).filter(|_| is_word(part)))
     }
 
     /// The child of `node` for `part`, made if it is new.

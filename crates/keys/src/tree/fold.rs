@@ -9,6 +9,8 @@ use super::{
 use crate::shape::Placeholder;
 use crate::stats::Stats;
 
+/// Halvings after which every limit is at its least.
+const HALVED_MAX: u32 = 8;
 /// A word stays if it has one key in this many.
 const FREQUENT: u64 = 50;
 /// And at least this many.
@@ -106,6 +108,7 @@ impl Tree {
     /// Takes over another tree.
     pub fn join(&mut self, mut other: Self) {
         self.halved = self.halved.max(other.halved);
+        self.is_full |= other.is_full;
         self.graft(&mut other, ROOT, ROOT);
         if self.nodes.len() - self.free_nodes.len() > NODES_MAX {
             self.shrink();
@@ -138,11 +141,13 @@ impl Tree {
     /// Makes room: halves the limits and folds what exceeds them, until it fits.
     pub(super) fn shrink(&mut self) {
         while self.nodes.len() - self.free_nodes.len() > NODES_MAX / 2 {
-            self.halved += 1;
+            self.halved = (self.halved + 1).min(HALVED_MAX);
             self.generation += 1;
             self.fold_all(ROOT);
-            if self.words_max(0) == WORDS_FEWEST {
+            let is_large = self.nodes.len() - self.free_nodes.len() > NODES_MAX / 2;
+            if is_large && self.words_max(0) == WORDS_FEWEST {
                 self.cut_deep(ROOT);
+                self.is_full = true;
                 break;
             }
         }
@@ -169,15 +174,16 @@ impl Tree {
                 continue;
             }
             let Some(label) = self.node(child).map(|n| n.label.clone()) else { continue };
-            let rest = [Placeholder::Rest.byte()];
-            if let Some(stats) = self.take_below(child) {
-                if let Some(node) = self.node_mut(node) {
-                    node.children.remove(&label);
-                    if is_word(&label) && !is_name(&label) {
-                        node.words = node.words.saturating_sub(1);
-                    }
+            if let Some(node) = self.node_mut(node) {
+                node.children.remove(&label);
+                if is_word(&label) && !is_name(&label) {
+                    node.words = node.words.saturating_sub(1);
                 }
-                let target = self.child(node, &rest);
+            }
+            // Freed nodes are used again: nothing may point to them any more.
+            let stats = self.take_below(child);
+            if stats.keys > 0 {
+                let target = self.child(node, &[Placeholder::Rest.byte()]);
                 let place = self.stats_of(target);
                 if let Some(sum) = self.at(place) {
                     sum.join(stats);
@@ -187,18 +193,17 @@ impl Tree {
     }
 
     /// Sums of a node and all below it; the nodes are gone.
-    fn take_below(&mut self, node: NodeId) -> Option<Stats> {
+    fn take_below(&mut self, node: NodeId) -> Stats {
         let mut sum = self.take_stats(node).unwrap_or_default();
         for child in self.children(node) {
-            if let Some(more) = self.take_below(child) {
-                sum.join(more);
-            }
+            let more = self.take_below(child);
+            sum.join(more);
         }
         if let Some(node) = self.node_mut(node) {
             node.children.clear();
         }
         self.free_nodes.push(node);
-        (sum.keys > 0).then_some(sum)
+        sum
     }
 
     /// The last look, when all keys are in: words of which nearly each was seen once are names after all, and what
