@@ -1,5 +1,6 @@
 # The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
-.PHONY: demo test lint docs cases bench bench-restart bench-reclaim servers test-kills bench-watch replay
+.PHONY: demo test lint docs cases servers bench bench-keys bench-reclaim bench-rdb bench-restart bench-watch \
+	size-truth rdb-agreement fuzz-rdb test-kills replay
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -45,6 +46,11 @@ bench-reclaim: servers
 	$(CARGO) build --release --quiet --bin unfrag
 	$(CARGO) run --release --quiet --package unfrag --example bench_reclaim -- target/release/unfrag $(RECLAIM)
 
+# Pattern report of 10 M keys, and of a live server with 1 M: beside the peers.
+bench-keys: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(PYTHON) scripts/bench_keys.py target/release/unfrag
+
 # A thousand targets: processor, memory, scrape, a day of history; beside prometheus-redis-exporter where it is installed.
 bench-watch: servers
 	$(CARGO) build --release --quiet --bin unfrag
@@ -57,3 +63,25 @@ replay:
 
 servers:
 	@$(PYTHON) scripts/servers.py
+
+# The RDB engine beside its peers on corpora that a real server writes (5 GB under target/bench-rdb, minutes to make).
+# BENCH_SCALE=0.01 for a trial.
+bench-rdb: servers
+	$(PYTHON) scripts/bench_rdb.py --scale $${BENCH_SCALE:-1} --runs $${BENCH_RUNS:-3}
+
+# Sizes against growth of used_memory on every server: the corpora, each kind of key, and single keys of each kind.
+size-truth: servers
+	$(CARGO) build --release --quiet --package unfrag-rdb --examples
+	$(PYTHON) scripts/size_truth.py
+	$(CARGO) test --quiet --package unfrag --test rdb_size -- --ignored
+
+# Thousands of changed snapshots to unfrag and to redis-check-rdb of every server.
+rdb-agreement: servers
+	$(CARGO) build --release --quiet --package unfrag-rdb --examples
+	$(PYTHON) scripts/check_agreement.py --files $${FILES:-2000}
+
+# Mutates small snapshots for an hour; a finding stops it and stays as target/fuzz-rdb/fuzz-crash-NAME.
+fuzz-rdb:
+	$(CARGO) build --release --quiet --package unfrag-rdb --example fuzz
+	mkdir -p target/fuzz-rdb
+	cd target/fuzz-rdb && nice -n 19 ../release/examples/fuzz $${SECONDS_TO_FUZZ:-3600} ../../crates/rdb/fuzz/corpus/snapshot/*

@@ -191,6 +191,7 @@ def peers():
         found["HDT3213/rdb memory"] = [go, "-c", "memory", "-o", os.devnull]
     else:
         print("left out: HDT3213/rdb (needs Go: go install github.com/hdt3213/rdb@latest, on PATH as rdb)")
+    print("left out: librdb (in no package registry)")
     return found
 
 
@@ -219,9 +220,9 @@ def crate_rdb():
 
 
 def ours():
-    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "unfrag-rdb", "--examples"], cwd=ROOT, check=True)
-    examples = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples"
-    return {"unfrag verify": [str(examples / "verify")], "unfrag size": [str(examples / "size")]}
+    subprocess.run(["cargo", "build", "--release", "--quiet", "--bin", "unfrag"], cwd=ROOT, check=True)
+    binary = str(Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "unfrag")
+    return {"unfrag rdb verify": [binary, "rdb", "verify"], "unfrag rdb size (per key, type, total)": [binary, "rdb", "size"]}
 
 
 def anonymous_peak_kib(pid):

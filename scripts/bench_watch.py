@@ -88,7 +88,6 @@ def main():
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     name, binary = server_binary()
-    folder = Path(tempfile.mkdtemp(prefix="unfrag-bench-"))
     ports = [REAL_PORT + n for n in range(REAL)]
     for port in ports:
         spawn([binary, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", folder])
@@ -108,7 +107,7 @@ def main():
     time.sleep(SECONDS)
     share = (cpu_s(child.pid) - before) / (time.monotonic() - begun)
     looks = TARGETS / 10
-    print(f"unfrag watch: {share * 100:.1f} % of a core over {SECONDS} s ({share / looks * 1000:.2f} ms a target and look), RSS {rss_mb(child.pid):.0f} MB")
+    print(f"unfrag watch: {share * 100:.1f} % of a core over {SECONDS} s ({share / looks * 1000:.2f} ms a target and look), RSS {rss_mb(child.pid):.0f} MB", flush=True)
     scrapes = [get(f"http://127.0.0.1:{LISTEN}/metrics") for _ in range(10)]
     times = [s[0] * 1000 for s in scrapes]
     print(f"/metrics for all: median {median(times):.0f} ms, worst {max(times):.0f} ms, {len(scrapes[0][1]) / 1e6:.1f} MB, RSS after {rss_mb(child.pid):.0f} MB")
@@ -133,6 +132,8 @@ def main():
     else:
         print("prometheus-redis-exporter is not installed here (Debian's package): nothing beside it")
 
+    if os.environ.get("DAY") == "0":
+        return
     day = folder / "day"
     day.mkdir()
     said = subprocess.run([str(EXAMPLES / "generate"), str(day), str(REAL_PORT), str(REAL)], check=True, capture_output=True, text=True)
@@ -149,12 +150,15 @@ def main():
         span = f"from={int(time.time()) - hours * 3600}"
         times = [get(f"http://127.0.0.1:{LISTEN}/api/v1/targets/{key}/history?{span}")[0] * 1000 for _ in range(10)]
         print(f"a server's chart over {hours} h: median {median(times):.0f} ms")
-    shutil.rmtree(folder, ignore_errors=True)
 
 
+folder = Path(tempfile.mkdtemp(prefix="unfrag-bench-"))
 try:
     main()
 finally:
     for child in started:
         if child.poll() is None:
             child.terminate()
+    for child in started:
+        child.wait()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,7 @@
 Each server saves a small database of every type it has. Copies are changed (bit flips, cuts, splices; the checksum made right
 again, so that structure has to speak) and given to both. Prints how often both agree, and for each kind of
 disagreement how many and one example.
-Usage: check_agreement.py [--files 1000] [--server NAME]... [--keep DIR]
+Usage: check_agreement.py [--files 1000] [--server NAME]... [--keep DIR] [--payloads TSV]
 """
 
 import argparse
@@ -72,12 +72,44 @@ def theirs(checker, path):
     return done.returncode == 0, reason or text[-200:]
 
 
+def payloads(table):
+    """Each corrupt DUMP payload to each server with every check on and checksums ignored: who accepts what?"""
+    rows = [line.rstrip("\n").split("\t") for line in open(table)][1:]
+    accepted = collections.defaultdict(list)
+    for name in SERVERS:
+        debug = [] if name == "redis-6.2.5" else ["--enable-debug-command", "local"]
+        with tempfile.TemporaryDirectory() as directory:
+            answers = collections.Counter()
+            start = lambda: Server(name, directory, "--sanitize-dump-payload", "yes", *debug)
+            server = start()
+            for _, payload, dump in rows:
+                try:
+                    server.command("DEBUG", "SET-SKIP-CHECKSUM-VALIDATION", "1")
+                    server.command("FLUSHALL")
+                    server.command("RESTORE", "k", 0, bytes.fromhex(dump))
+                    accepted[payload].append(name)
+                    answers["accepted"] += 1
+                except RuntimeError as error:
+                    answers["not its version" if "version" in str(error) else "refused"] += 1
+                except (OSError, ValueError):
+                    answers["crashed"] += 1
+                    server.stop()
+                    server = start()
+            server.stop()
+            print(f"{name}: {dict(answers)}")
+    for payload, names in accepted.items():
+        print(f"  accepted by {', '.join(names)}: {payload}")
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--files", type=int, default=1000)
     arguments.add_argument("--server", choices=list(SERVERS), action="append")
     arguments.add_argument("--keep", type=Path, help="keep files of disagreement here")
+    arguments.add_argument("--payloads", type=Path, metavar="TSV", help="load these corrupt DUMP payloads instead")
     options = arguments.parse_args()
+    if options.payloads:
+        return payloads(options.payloads)
     HOME.mkdir(parents=True, exist_ok=True)
     checkers = peers()
     for name in options.server or SERVERS:

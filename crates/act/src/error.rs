@@ -47,6 +47,9 @@ pub enum ActError {
         /// What was read back.
         got: String,
     },
+    /// A template of key names is none.
+    #[error(transparent)]
+    Template(#[from] crate::reshape::TemplateError),
     /// A condition for going on is not met any more.
     #[error("{0}")]
     Unsafe(String),

@@ -4,6 +4,7 @@
 //! file's lock while it lives; a file without an `end` line and without a lock is a run that was killed.
 
 use crate::ActError;
+use crate::reshape::spec::{Job, Spec};
 use crate::restart::RestartRecord;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -65,6 +66,20 @@ pub enum Entry {
         /// The server.
         node: String,
     },
+    /// A reshape is about to begin, or to go on.
+    Reshape {
+        /// What; the inverse is the same the other way, for what was moved.
+        spec: Spec,
+        /// No earlier run has left anything in the new layout.
+        is_first: bool,
+    },
+    /// These are about to be moved, each in one atomic step.
+    Moving {
+        /// Their database.
+        db: u32,
+        /// Hashes with their fields, or keys.
+        jobs: Vec<Job>,
+    },
     /// The run ended with everything put back.
     End,
 }
@@ -84,6 +99,11 @@ impl Journals {
     /// The user's: `$XDG_STATE_HOME/unfrag`, or `~/.local/state/unfrag`.
     pub fn of_user() -> Self {
         Self::at(folder_of_user())
+    }
+
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Begins the journal of a run. Refuses while another run on this process lives, or has left changes behind.
@@ -237,6 +257,19 @@ pub struct Unfinished {
     pub prefixes: Vec<String>,
     /// What a restart had announced, in order.
     pub restart: Vec<RestartRecord>,
+    /// A reshape, and what it has moved or was about to.
+    pub reshape: Option<Moved>,
+}
+
+/// What a reshape has moved or was about to, by database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// What was to be done.
+    pub spec: Spec,
+    /// No earlier run had left anything in the new layout.
+    pub is_first: bool,
+    /// In order.
+    pub jobs: Vec<(u32, Job)>,
 }
 
 impl Unfinished {
@@ -273,6 +306,7 @@ impl Unfinished {
             settings,
             prefixes,
             restart,
+            reshape: moved(entries),
         }))
     }
 }
@@ -306,6 +340,22 @@ pub(crate) fn announce(settings: &mut Vec<ChangedSetting>, name: &str, from: &st
             announced: vec![to.to_owned()],
         }),
     }
+}
+
+fn moved(entries: Vec<Entry>) -> Option<Moved> {
+    let mut moved: Option<Moved> = None;
+    for entry in entries {
+        match (entry, &mut moved) {
+            (Entry::Reshape { spec, is_first }, None) => {
+                moved = Some(Moved { spec, is_first, jobs: vec![] });
+            }
+            (Entry::Moving { db, jobs }, Some(moved)) => {
+                moved.jobs.extend(jobs.into_iter().map(|job| (db, job)));
+            }
+            _ => {}
+        }
+    }
+    moved
 }
 
 fn short(run_id: &str) -> String {

@@ -18,6 +18,7 @@ pub mod permit;
 pub mod plan;
 pub mod probe;
 mod remedy;
+pub mod reshape;
 pub mod restart;
 mod settings;
 mod slots;

@@ -3,8 +3,10 @@
 use crate::ActError;
 use crate::journal::{Journal, Journals};
 use crate::link::Link;
+use crate::outcome::Skipped;
 use crate::permit::ChangePermit;
 use crate::remedy::repack;
+use crate::reshape;
 use crate::restart;
 use crate::settings::{Restored, Settings};
 use serde::Serialize;
@@ -21,6 +23,10 @@ pub struct Undone {
     pub keys_deleted: u64,
     /// What was done to complete or to revert a restart.
     pub restarted: Vec<String>,
+    /// Keys that a reshape had moved, and that are as they were.
+    pub keys_restored: u64,
+    /// Keys of a reshape that somebody has written since: they are left as they are.
+    pub left: Vec<Skipped>,
 }
 
 impl Undone {
@@ -66,6 +72,11 @@ pub async fn undo(
         for prefix in &run.prefixes {
             undone.keys_deleted +=
                 repack::delete_left_behind(&mut link, &mut journal, prefix).await?;
+        }
+        if let Some(moved) = &run.reshape {
+            let (restored, left) = reshape::revert(&mut link, journals, &run.target, moved).await?;
+            undone.keys_restored += restored;
+            undone.left.extend(left);
         }
         if undone.is_complete() {
             journal.end()?;

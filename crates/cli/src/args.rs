@@ -42,6 +42,10 @@ pub(crate) enum Command {
     Restart(Box<crate::restart_args::RestartArgs>),
     /// Put back what an interrupted fix or restart changed, and delete what it set aside.
     Undo(Box<UndoArgs>),
+    /// Which keys hold the memory, by pattern; what would hashes or compression save?
+    Keys(Box<crate::keys_args::KeysArgs>),
+    /// Keep the same data in less memory: keys into hashes, values compressed; a dry run first, reversible.
+    Reshape(crate::reshape_args::ReshapeArgs),
     /// Verify a snapshot; size it for any server version.
     Rdb(crate::rdb_args::RdbArgs),
     /// Watch servers: history, metrics, alerts, a web page, remedies in the hours you allow.
@@ -95,6 +99,9 @@ pub(crate) struct CheckArgs {
     /// Use this advisory table instead of the built-in one.
     #[arg(long, help_heading = "Output", value_name = "FILE")]
     pub(crate) advisories: Option<PathBuf>,
+    /// A snapshot of this server: what a restart would reach is then sized from it, key by key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) snapshot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -7,9 +7,11 @@ mod commands;
 mod connect_args;
 mod exit;
 mod fetch_args;
+mod keys_args;
 mod printer;
 mod rdb_args;
 mod render;
+mod reshape_args;
 mod restart_args;
 mod watch_args;
 
@@ -41,7 +43,9 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<Exit> {
         Command::Undo(args) => commands::undo::run(&args, printer),
         Command::Watch(args) => commands::watch::run(&args, printer),
         Command::Top(args) => commands::top::run(&args, printer),
+        Command::Keys(args) => commands::keys::run(&args, printer),
         Command::Lab(args) => commands::lab::run(&args, printer),
+        Command::Reshape(args) => commands::reshape::run(&args, printer),
         Command::Rdb(args) => commands::rdb::run(&args, printer),
         Command::Explain(args) => commands::explain::run(&args, printer),
         Command::Acl(args) => commands::acl::run(&args, printer),

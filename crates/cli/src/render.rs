@@ -5,9 +5,11 @@
 pub(crate) mod fix;
 pub(crate) mod human;
 pub(crate) mod json;
+pub(crate) mod keys;
 pub(crate) mod ladder;
 pub(crate) mod markdown;
 pub(crate) mod paint;
+pub(crate) mod reshape;
 pub(crate) mod restart;
 pub(crate) mod snapshot;
 pub(crate) mod text;

@@ -30,6 +30,9 @@ pub(crate) struct WatchArgs {
     /// A name under which the page may be asked for, besides addresses and localhost.
     #[arg(long, value_name = "NAME")]
     pub(crate) host_name: Vec<String>,
+    /// Watch only part N of M of the targets: several watches share a fleet.
+    #[arg(long, value_name = "N/M", value_parser = share)]
+    pub(crate) share: Option<(u64, u64)>,
     /// Print alert rules for Prometheus, and end.
     #[arg(long)]
     pub(crate) print_rules: bool,
@@ -66,4 +69,11 @@ pub(crate) struct TopArgs {
     /// Between two looks at a server.
     #[arg(long, value_name = "TIME", default_value = "2s")]
     pub(crate) interval: String,
+}
+
+fn share(text: &str) -> Result<(u64, u64), String> {
+    let parts = text.split_once('/').and_then(|(n, m)| Some((n.parse().ok()?, m.parse().ok()?)));
+    parts
+        .filter(|(n, m)| (1..=*m).contains(n))
+        .ok_or_else(|| "write which part of how many: 2/5".to_owned())
 }

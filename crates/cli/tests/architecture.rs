@@ -22,12 +22,13 @@ fn dependencies_point_one_way() {
     let allowed: BTreeMap<&str, &[&str]> = [
         ("model", &[][..]),
         ("rdb", &["model"]),
+        ("keys", &["model", "rdb"]),
         ("diagnose", &["model"]),
         ("client", &["model"]),
         ("act", &["model", "rdb", "client", "diagnose"]),
         ("watch", &["model", "client", "diagnose", "act"]),
         ("testbed", &[]),
-        ("cli", &["model", "rdb", "diagnose", "client", "act", "testbed", "watch"]),
+        ("cli", &["model", "rdb", "keys", "diagnose", "client", "act", "testbed", "watch"]),
     ]
     .into();
     for folder in
@@ -46,7 +47,7 @@ fn dependencies_point_one_way() {
 
 #[test]
 fn pure_crates_know_no_sockets_and_no_clock() {
-    for name in ["model", "diagnose"] {
+    for name in ["model", "diagnose", "keys"] {
         for library in ["redis", "tokio", "rustls"] {
             assert!(
                 !dependencies(name).contains(&library.to_owned()),

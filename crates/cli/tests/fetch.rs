@@ -228,3 +228,29 @@ fn what_cannot_be_written_or_is_there_already_is_refused() {
     assert!(output.stdout.starts_with(b"REDIS"));
     assert!(String::from_utf8_lossy(&output.stderr).contains("is sound"), "{}", text(&output));
 }
+
+/// A snapshot, sized for its server, says what a restart reaches; a real restart tells whether it is so.
+#[test]
+fn a_snapshot_says_what_a_restart_would_reach() {
+    for kind in [Kind::Redis7, Kind::Redis8].into_iter().filter(|k| require(*k)) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Server::start(kind, &Options::default()).unwrap();
+        Workload::Collections.run(&mut server.connection().unwrap(), 64 << 20, 7).unwrap();
+        let place = folder.path().join("dump.rdb");
+        let output = fetch(&server, &place, &[]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let output = Command::new(env!("CARGO_BIN_EXE_unfrag"))
+            .args(["check", "-o", "json", "-p", &server.port().to_string(), "--snapshot"])
+            .arg(&place)
+            .output()
+            .unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let restart = &json["targets"][0]["reclaim"]["restart"];
+        let floor = restart["floor_rss_bytes"].as_f64().unwrap();
+        assert!(restart["basis"].as_str().unwrap().contains("dump.rdb"), "{restart}");
+        server.restart().unwrap();
+        let (_, rss) = measure::used_and_rss(&mut server.connection().unwrap()).unwrap();
+        let off = floor / rss as f64 - 1.0;
+        assert!(off.abs() < 0.07, "{} {floor} of {rss}: {off:+.3}", kind.name());
+    }
+}

@@ -1,6 +1,6 @@
 //! `unfrag rdb` as people meet it, on snapshots that real servers write.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -80,4 +80,38 @@ fn what_is_no_snapshot_is_5_and_named() {
     assert!(String::from_utf8_lossy(&other.stdout).starts_with("DAMAGED"));
     let unknown = unfrag(&["rdb", "size", "x", "--for", "redis-1.0"]);
     assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn one_missing_file_does_not_hide_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.rdb");
+    // Magic, end, no checksum: version 4 had none.
+    std::fs::write(&empty, b"REDIS0004\xff").unwrap();
+    let both = unfrag(&["rdb", "verify", "/nonexistent/dump.rdb", path(&empty)]);
+    assert_eq!(both.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&both.stdout).starts_with("OK  "));
+    assert!(String::from_utf8_lossy(&both.stderr).contains("/nonexistent/dump.rdb"));
+    let two = unfrag(&["rdb", "size", path(&empty), path(&empty)]);
+    assert_eq!(two.status.code(), Some(2), "a second file is not ignored");
+}
+
+#[test]
+fn damage_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |bytes: &[u8]| {
+        let file = folder.path().join("dump.rdb");
+        std::fs::write(&file, bytes).unwrap();
+        let output = unfrag(&["rdb", "verify", path(&file)]);
+        assert_eq!(output.status.code(), Some(5));
+        // Lines may break anywhere.
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let snapshot = b"REDIS0011\xfe\x00\x00\x01a\x01b\xff";
+    assert!(told(&[snapshot.as_slice(), &[1; 8]].concat()).contains("only with `rdbchecksum no`"));
+    assert!(told(&snapshot[..14]).contains("hint: the save or the copy broke off there"));
+    assert!(told(b"hello, this is text").contains("hint: this is not what"));
+    // Version 4 has no checksum; what follows the end is none of it.
+    assert!(told(b"REDIS0004\xfe\x00\x00\x01a\x01b\xff    ").contains("all the same"));
 }

@@ -26,12 +26,25 @@ pub struct Sample {
     pub latency: Vec<LatencyEvent>,
     /// The host's view, when the server runs on this machine.
     pub host: Option<Host>,
+    /// What a snapshot of its data would occupy in a fresh process of it, where one was sized.
+    pub snapshot: Option<SnapshotSize>,
     /// Pasted log and shell output.
     pub log: LogFacts,
     /// What could not be read, and why.
     pub unread: Vec<Unread>,
     /// The commands that were sent.
     pub commands: Vec<CommandCost>,
+}
+
+/// A snapshot, sized for the server of the sample.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SnapshotSize {
+    /// Its file.
+    pub file: String,
+    /// Bytes of keys, values and tables once loaded, in size classes.
+    pub bytes: u64,
+    /// Keys in it.
+    pub keys: u64,
 }
 
 /// Origin of a sample.

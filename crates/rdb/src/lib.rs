@@ -28,7 +28,8 @@ pub mod value;
 pub mod verify;
 
 pub use problem::{Flaw, FlawKind, Problem};
-pub use size::{SizeFor, SizeReport, size_bytes, size_each, size_file, size_reader};
+pub use size::{Estimator, Observer, Tally, fold_file, fold_reader};
+pub use size::{SizeFor, SizeReport, size_bytes, size_each, size_file, size_fold, size_reader};
 pub use verify::{
     Checksum, Feed, VerifyOptions, VerifyReport, verify_bytes, verify_file, verify_payload,
     verify_reader,

@@ -17,7 +17,12 @@ pub const SLACK_BYTES: usize = MATCH_MAX + LITERAL_MAX + STRIDE;
 
 /// Whether `packed` bytes can decode to `length`: the check before anything is reserved.
 pub const fn is_plausible(packed: u64, length: u64) -> bool {
-    packed > 0 && length > 0 && length <= packed.saturating_mul(EXPANSION_MAX)
+    packed > 0 && length > 0 && length <= length_max(packed)
+}
+
+/// The longest output of `packed` bytes.
+pub(crate) const fn length_max(packed: u64) -> u64 {
+    packed.saturating_mul(EXPANSION_MAX)
 }
 
 /// Decodes `packed` into the first `length` bytes of `out`, exactly; `None` where it does not fit. What lies

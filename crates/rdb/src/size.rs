@@ -4,6 +4,8 @@
 //! as its allocator does. It is the floor a restart reaches.
 
 mod cost;
+mod estimate;
+mod fold;
 mod keyspace;
 mod like;
 mod server;
@@ -17,6 +19,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
+pub use estimate::{Estimate, Estimator};
+pub use fold::{Block, Observer, Tally, fold_bytes, fold_file, fold_reader};
 pub use server::{ALLOCATORS, SERVERS, Server, SizeFor, Thresholds, UnknownServer};
 pub use unfrag_model::size_class::Allocator;
 
@@ -27,6 +31,8 @@ use crate::parallel::{self, Queue, SEGMENT_BYTES, Segment};
 use crate::problem::{Flaw, FlawKind, Problem};
 use crate::reader::{Item, Key, Reader};
 use crate::text::Text;
+use fold::{Each, Ignore, States, Watched};
+use keyspace::Db;
 use value::{Sized, ValueSize};
 
 /// One key, sized.
@@ -40,6 +46,10 @@ pub struct KeySize<'k> {
     pub encoding: &'static str,
     /// Elements, or bytes of a string.
     pub elements: u64,
+    /// Bytes of the longest element, where the walk saw elements.
+    pub longest: u64,
+    /// For a table or skiplist: bytes of the key if it were packed instead.
+    pub packed_bytes: Option<u64>,
 }
 
 /// Keys and bytes of all keys of a type and encoding.
@@ -67,6 +77,9 @@ pub struct Total {
     pub bytes: u64,
     /// Of which tables of keys and expiries, which no key owns.
     pub table_bytes: u64,
+    /// On top of [`Total::bytes`] right after loading, until the server has moved all keys out of the table's
+    /// smaller predecessor: seconds, or a minute or two for tens of millions.
+    pub rehash_bytes: u64,
     /// Keys left out because they have expired.
     pub expired_keys: u64,
 }
@@ -95,11 +108,23 @@ pub struct SizeReport {
 /// # Errors
 /// Only when the file cannot be opened or mapped.
 pub fn size_file(path: &Path, size_for: &SizeFor) -> io::Result<SizeReport> {
-    let name = path.display().to_string();
-    Ok(match container::open(path)? {
-        Source::Mapped(map) => size_bytes(&name, map.bytes(), size_for),
-        source @ Source::Streamed { .. } => size_source(&name, source, size_for, |_| ()),
-    })
+    fold_file(path, size_for, Ignore).map(|(report, Ignore)| report)
+}
+
+/// As [`size_file`], telling of every key on the core that sized it: each core has a state of its own, made by
+/// `state`, and all states come back for the caller to join. Keys of a state are in file order, but which
+/// state a key goes to is not said. What is not a mapped file has one state. [`fold_file`] tells more.
+///
+/// # Errors
+/// Only when the file cannot be opened or mapped.
+pub fn size_fold<S: Send>(
+    path: &Path,
+    size_for: &SizeFor,
+    state: impl Fn() -> S + Sync,
+    each: impl Fn(&mut S, &KeySize<'_>) + Sync,
+) -> io::Result<(SizeReport, Vec<S>)> {
+    let (report, states) = fold_file(path, size_for, States::new(&state, &each))?;
+    Ok((report, states.all()))
 }
 
 /// As [`size_file`], telling `each` of every key in file order, on one core.
@@ -114,10 +139,10 @@ pub fn size_each(
     let name = path.display().to_string();
     Ok(match container::open(path)? {
         Source::Mapped(map) => match unframed(map.bytes()) {
-            Ok(slice) => Sizer::new(size_for).run(slice, each).report(&name),
-            Err(source) => size_source(&name, source?, size_for, each),
+            Ok(slice) => Sizer::new(size_for).run(slice, &mut Each(each)).report(&name),
+            Err(source) => size_source(&name, source?, size_for, &mut Each(each)),
         },
-        source @ Source::Streamed { .. } => size_source(&name, source, size_for, each),
+        source @ Source::Streamed { .. } => size_source(&name, source, size_for, &mut Each(each)),
     })
 }
 
@@ -131,16 +156,29 @@ pub fn size_reader<'s>(
     size_for: &SizeFor,
     each: impl FnMut(&KeySize<'_>),
 ) -> io::Result<SizeReport> {
-    Ok(size_source(name, container::streamed(source)?, size_for, each))
+    Ok(size_source(name, container::streamed(source)?, size_for, &mut Each(each)))
 }
 
 /// Sizes a snapshot that is all in memory.
 pub fn size_bytes(name: &str, bytes: &[u8], size_for: &SizeFor) -> SizeReport {
     match unframed(bytes) {
-        Ok(slice) => Sizer::new(size_for).run_on_all_cores(slice).report(name),
-        Err(Ok(source)) => size_source(name, source, size_for, |_| ()),
+        Ok(slice) => Sizer::new(size_for).run_on_all_cores(slice, Ignore).0.report(name),
+        Err(Ok(source)) => size_source(name, source, size_for, &mut Ignore),
         Err(Err(_)) => Sizer::broken(size_for, FlawKind::BadWrapper).report(name),
     }
+}
+
+/// A table of keys or expiries: slots of a dict, buckets of Valkey's hash table. See [`table`].
+pub use keyspace::Table;
+
+/// The table of `keys` entries in a database that has just been loaded.
+pub fn table(size_for: &SizeFor, keys: u64) -> Table {
+    Table::fresh(&cost::Cost::new(size_for), keys)
+}
+
+/// Bytes that a table of `keys` entries takes, whatever its room.
+pub fn table_bytes(size_for: &SizeFor, table: Table, keys: u64) -> u64 {
+    table.bytes(&cost::Cost::new(size_for), keys)
 }
 
 /// The snapshot in `bytes`, or how to stream it if it is compressed.
@@ -157,24 +195,17 @@ fn size_source(
     name: &str,
     source: Source<'_>,
     size_for: &SizeFor,
-    each: impl FnMut(&KeySize<'_>),
+    observer: &mut impl Observer,
 ) -> SizeReport {
     match source {
         Source::Mapped(map) => {
-            Sizer::new(size_for).run(Slice::new(map.bytes(), 0), each).report(name)
+            Sizer::new(size_for).run(Slice::new(map.bytes(), 0), observer).report(name)
         }
         Source::Streamed { bytes, framing, .. } => {
             let input = Stream::new(bytes, framing.before as u64);
-            Sizer::new(size_for).run(input, each).report(name)
+            Sizer::new(size_for).run(input, observer).report(name)
         }
     }
-}
-
-/// Keys and expiries of one database.
-#[derive(Debug, Clone, Copy, Default)]
-struct Db {
-    keys: u64,
-    expires: u64,
 }
 
 /// Sums over a snapshot.
@@ -205,8 +236,8 @@ impl Sizer {
         Self { problem, ..Self::new(size_for) }
     }
 
-    fn run(mut self, input: impl Input, each: impl FnMut(&KeySize<'_>)) -> Self {
-        let result = Reader::new(input).and_then(|mut reader| self.keys(&mut reader, each));
+    fn run(mut self, input: impl Input, observer: &mut impl Observer) -> Self {
+        let result = Reader::new(input).and_then(|mut reader| self.keys(&mut reader, observer));
         if let Err(flaw) = result {
             self.problem = Some(Problem::new(flaw, None, None));
         }
@@ -214,50 +245,60 @@ impl Sizer {
     }
 
     /// The same where all bytes are at hand: one core finds the keys, all of them size.
-    fn run_on_all_cores(self, input: Slice<'_>) -> Self {
+    fn run_on_all_cores<T: Tally>(self, input: Slice<'_>, mut tally: T) -> (Self, T) {
         let threads = parallel::threads(0, input.rest().len());
         if threads == 1 {
-            return self.run(input, |_| ());
+            return (self.run(input, &mut tally), tally);
         }
-        let Ok(mut reader) = Reader::new(input) else { return self.run(input, |_| ()) };
+        let Ok(mut reader) = Reader::new(input) else {
+            return (self.run(input, &mut tally), tally);
+        };
         let queue = Queue::default();
-        let sum = Mutex::new(self);
+        let size_for = self.size_for;
+        let sum = Mutex::new((self, tally));
         let header = reader.header();
-        let help = || {
-            let mut own = Self::new(&lock(&sum).size_for);
+        let start = || (Self::new(&size_for), lock(&sum).1.fork());
+        let help = |(mut own, mut tally): (Self, T)| {
             while let Some(segment) = queue.next() {
-                own.segment(input, header, segment);
+                own.segment(input, header, segment, &mut tally);
             }
-            lock(&sum).merge(own);
+            let mut sum = lock(&sum);
+            sum.0.merge(own);
+            sum.1.join(tally);
         };
         let broken = std::thread::scope(|scope| {
             for _ in 1..threads {
-                scope.spawn(help);
+                scope.spawn(|| help(start()));
             }
-            let mut own = Self::new(&lock(&sum).size_for);
+            let (mut own, mut tally) = start();
             let broken = cut(&mut reader, |segment| {
                 if let Some(oldest) = queue.add(segment) {
-                    own.segment(input, header, oldest);
+                    own.segment(input, header, oldest, &mut tally);
                 }
             });
             queue.close();
-            lock(&sum).merge(own);
-            help();
+            help((own, tally));
             broken
         });
-        let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (mut sum, tally) = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
         sum.problem = broken.map(|flaw| Problem::new(flaw, None, None));
-        sum
+        (sum, tally)
     }
 
-    fn segment(&mut self, whole: Slice<'_>, header: Header, segment: Segment) {
+    fn segment(
+        &mut self,
+        whole: Slice<'_>,
+        header: Header,
+        segment: Segment,
+        observer: &mut impl Observer,
+    ) {
         let base = whole.offset();
         let from = index(segment.start.saturating_sub(base));
         let to = index(segment.end.saturating_sub(base));
         let bytes = whole.rest().get(from..to).unwrap_or_default();
         let mut reader = Reader::resume(Slice::new(bytes, segment.start), header, segment.db);
         // It ends where the piece does; damage has been met on the walk that cut it.
-        let _ = self.keys(&mut reader, |_| ());
+        let _ = self.keys(&mut reader, observer);
     }
 
     fn merge(&mut self, other: Self) {
@@ -265,22 +306,23 @@ impl Sizer {
             let db = self.dbs.entry(number).or_default();
             db.keys += found.keys;
             db.expires += found.expires;
+            db.volatile += found.volatile;
         }
         for found in other.types {
             let sum = self.type_sum(found.data_type, found.encoding);
             sum.keys += found.keys;
             sum.bytes += found.bytes;
-            sum.elements += found.elements;
+            sum.elements = sum.elements.saturating_add(found.elements);
         }
         self.total.keys += other.total.keys;
         self.total.bytes += other.total.bytes;
         self.total.expired_keys += other.total.expired_keys;
     }
 
-    fn keys<I: Input>(
+    fn keys<I: Input, O: Observer>(
         &mut self,
         reader: &mut Reader<I>,
-        mut each: impl FnMut(&KeySize<'_>),
+        observer: &mut O,
     ) -> Result<(), Flaw> {
         let mut name = Vec::new();
         let mut db = (None, Db::default());
@@ -292,12 +334,18 @@ impl Sizer {
                 }
                 db.1.keys += 1;
                 let key = Key::plain_string(offset, selected, name);
-                each(&self.sized(key, value::string(Text::Bytes(value))));
+                let text = Text::Bytes(value);
+                self.value.cost.record(observer.open(&key));
+                observer.text(text);
+                self.close(key, value::string(text), observer);
                 continue;
             }
             let key = match reader.next_item() {
                 Ok(Some(Item::Key(key))) => key,
-                Ok(Some(_)) => continue,
+                Ok(Some(item)) => {
+                    observer.item(&item);
+                    continue;
+                }
                 Ok(None) => break Ok(()),
                 Err(flaw) => break Err(flaw),
             };
@@ -308,7 +356,8 @@ impl Sizer {
             name.extend_from_slice(key.name);
             let key = Key { name: &name, ..key_without_name(&key) };
             self.value.begin(key.kind);
-            if let Err(flaw) = reader.value(&mut self.value) {
+            self.value.cost.record(observer.open(&key));
+            if let Err(flaw) = reader.value(&mut Watched { size: &mut self.value, observer }) {
                 break Err(flaw);
             }
             if db.0 != key.db {
@@ -317,10 +366,21 @@ impl Sizer {
             db.1.keys += 1;
             db.1.expires += u64::from(key.expires_ms.is_some());
             let sized = self.value.finish();
-            each(&self.sized(key, sized));
+            db.1.volatile += u64::from(sized.has_volatile_fields);
+            self.close(key, sized, observer);
         };
         self.add_db(db);
         result
+    }
+
+    #[inline]
+    fn close(&mut self, key: Key<'_>, sized: Sized, observer: &mut impl Observer) {
+        let whole = self.sized(key, sized);
+        if self.value.cost.is_recording() {
+            observer.close(&whole, &self.value.cost.recorded());
+        } else {
+            observer.close(&whole, &[]);
+        }
     }
 
     fn has_expired(&mut self, key: &Key<'_>) -> bool {
@@ -338,10 +398,20 @@ impl Sizer {
         let sum = self.type_sum(key.kind.data_type(), whole.encoding);
         sum.keys += 1;
         sum.bytes += whole.bytes;
-        sum.elements += sized.elements;
+        // A stream's is what its file says.
+        sum.elements = sum.elements.saturating_add(sized.elements);
         self.total.keys += 1;
         self.total.bytes += whole.bytes;
-        KeySize { key, bytes: whole.bytes, encoding: whole.encoding, elements: sized.elements }
+        KeySize {
+            key,
+            bytes: whole.bytes,
+            encoding: whole.encoding,
+            elements: sized.elements,
+            longest: sized.longest,
+            packed_bytes: sized
+                .packed
+                .map(|packed| (whole.bytes + packed).saturating_sub(sized.bytes)),
+        }
     }
 
     fn add_db(&mut self, (number, found): (Option<u64>, Db)) {
@@ -349,6 +419,7 @@ impl Sizer {
             let db = self.dbs.entry(number.unwrap_or_default()).or_default();
             db.keys += found.keys;
             db.expires += found.expires;
+            db.volatile += found.volatile;
         }
     }
 
@@ -377,8 +448,8 @@ impl Sizer {
 
     fn report(mut self, name: &str) -> SizeReport {
         let cost = &self.value.cost;
-        self.total.table_bytes =
-            self.dbs.values().map(|db| keyspace::tables(cost, db.keys, db.expires)).sum();
+        self.total.table_bytes = self.dbs.values().map(|db| keyspace::tables(cost, *db)).sum();
+        self.total.rehash_bytes = self.dbs.values().map(|db| keyspace::rehash(cost, *db)).sum();
         self.total.bytes += self.total.table_bytes;
         self.types.sort_by_key(|sum| (sum.data_type, sum.encoding));
         SizeReport {
@@ -421,7 +492,7 @@ fn cut(reader: &mut Reader<Slice<'_>>, mut add: impl FnMut(Segment)) -> Option<F
     broken
 }
 
-fn lock(sum: &Mutex<Sizer>) -> std::sync::MutexGuard<'_, Sizer> {
+fn lock<S>(sum: &Mutex<S>) -> std::sync::MutexGuard<'_, S> {
     sum.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -15,6 +15,8 @@ pub enum Need {
     Nothing,
     /// The length, and the bytes of short ones.
     Length,
+    /// The length, and the bytes of all but very long ones.
+    Sample,
     /// That it is sound.
     Soundness,
     /// Its bytes.
@@ -23,6 +25,8 @@ pub enum Need {
 
 /// Longest string whose bytes come along when only lengths are needed: all that can be an integer, with room.
 const SHORT_BYTES: u64 = 64;
+/// Longest string that comes along as a sample: within a stream's window, and much longer than most values.
+pub const SAMPLE_BYTES: u64 = 64 << 10;
 
 /// A string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +171,9 @@ pub fn read<I: Input>(input: &mut I, need: Need) -> Result<(Text<'_>, Option<Fla
     match length::read(input)? {
         Length::Plain(length) => match need {
             Need::Bytes => input.take(length).map(|bytes| (Text::Bytes(bytes), None)),
+            Need::Sample if length <= SAMPLE_BYTES => {
+                input.take(length).map(|bytes| (Text::Bytes(bytes), None))
+            }
             _ if length <= SHORT_BYTES && need != Need::Nothing => {
                 input.take(length).map(|bytes| (Text::Bytes(bytes), None))
             }
@@ -211,7 +218,8 @@ fn compressed<I: Input>(
     start: u64,
 ) -> Result<(Text<'_>, Option<Flaw>), Flaw> {
     let packed = length::number(input)?;
-    let length = length::number(input)?;
+    // More than that is no more plausible, and sums of it could overflow.
+    let length = length::number(input)?.min(lzf::length_max(packed).saturating_add(1));
     if input.remaining().is_some_and(|left| packed > left) {
         return Err(Flaw::new(input.offset(), FlawKind::Truncated));
     }
@@ -219,13 +227,16 @@ fn compressed<I: Input>(
     let plausible = lzf::is_plausible(packed, length);
     match need {
         Need::Bytes => input.take(packed).map(|lzf| (Text::Packed(Packed { lzf, length }), None)),
+        Need::Sample if packed <= SAMPLE_BYTES => {
+            input.take(packed).map(|lzf| (Text::Packed(Packed { lzf, length }), None))
+        }
         Need::Soundness if plausible => {
             let mut check = lzf::Check::new();
             input.scan(packed, |piece| check.feed(piece))?;
             let flaw = (!check.finish(length)).then_some(flaw);
             Ok((Text::Omitted { length }, flaw))
         }
-        Need::Soundness | Need::Length | Need::Nothing => {
+        Need::Soundness | Need::Length | Need::Sample | Need::Nothing => {
             input.skip(packed)?;
             Ok((Text::Omitted { length }, (!plausible && need != Need::Nothing).then_some(flaw)))
         }

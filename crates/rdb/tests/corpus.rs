@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value as Json, json};
 use unfrag_rdb::format::DataType;
 use unfrag_rdb::input::{Scratch, Slice};
-use unfrag_rdb::problem::Flaw;
+use unfrag_rdb::problem::{Flaw, FlawKind};
 use unfrag_rdb::reader::{Item, Reader};
 use unfrag_rdb::size::{SERVERS, SizeFor, size_each, size_file};
 use unfrag_rdb::text::{Need, Text};
@@ -222,10 +222,13 @@ fn corrupt_payloads_are_found_out() {
             .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
             .collect();
         payloads += 1;
-        if verify_payload(&bytes).is_empty() {
+        // Most carry a wrong checksum: that alone would be no feat.
+        let is_deep = |flaw: &Flaw| flaw.kind != FlawKind::ChecksumMismatch;
+        if !verify_payload(&bytes).iter().any(is_deep) {
             missed.push(name.to_owned());
         }
     }
     assert!(payloads >= 90);
-    assert_eq!(missed, Vec::<String>::new());
+    // Loaded by all five servers with `sanitize-dump-payload yes`: `scripts/check_agreement.py --payloads` tries it.
+    assert_eq!(missed, ["corrupt payload: fuzzer findings - hash crash"]);
 }

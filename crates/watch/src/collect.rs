@@ -6,6 +6,7 @@ use crate::alert::{Change, Look, Quiet};
 use crate::event::{self, Event, Identity, Kind};
 use crate::fleet::{Fleet, Settings};
 use crate::history::Job;
+use crate::line::SPAN_S;
 use crate::node::{Failure, Node, View};
 use crate::point::Point;
 use crate::schedule;
@@ -39,6 +40,7 @@ struct Keep {
 
 pub(crate) async fn run(node: Arc<Node>, fleet: Arc<Fleet>) {
     let mut keep = Keep::default();
+    recall(&node, &fleet).await;
     loop {
         let cadence = fleet.settings().cadence;
         let now = fleet.begun.elapsed();
@@ -50,6 +52,23 @@ pub(crate) async fn run(node: Arc<Node>, fleet: Arc<Fleet>) {
         }
         tokio::time::sleep(wait).await;
         look(&node, &fleet, &mut keep).await;
+    }
+}
+
+/// Takes the past day from the store that keeps it, where that is not our own history.
+async fn recall(node: &Node, fleet: &Fleet) {
+    let Some(store) = fleet.settings().prometheus.clone() else { return };
+    let now_s = crate::clock::now_s();
+    match store.series(&node.name, now_s - SPAN_S, now_s).await {
+        Ok(series) => {
+            let mut state = node.state();
+            for point in &series.means {
+                state.line.push(point);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(target_name = node.name, error, "the past cannot be read back")
+        }
     }
 }
 
@@ -97,6 +116,9 @@ async fn read(node: &Node, settings: &Settings, keep: &mut Keep) -> Result<(), C
         keep.deep_allocated = whole.info.count("allocator_allocated").unwrap_or(0);
         keep.bins = whole.malloc_stats.iter().flat_map(|m| m.bins.iter().copied()).collect();
         keep.sample = Some(whole);
+        // Its buffers have grown to the largest reply, MALLOC-STATS: for a thousand servers that is a hundred megabytes. A
+        // new connection every ten minutes costs less.
+        return Ok(());
     }
     keep.connection = Some(connection);
     Ok(())
@@ -142,7 +164,7 @@ fn seen(node: &Arc<Node>, fleet: &Arc<Fleet>, settings: &Settings, keep: &mut Ke
         state.looks[0] += 1;
         if at_s - keep.outlook_at_s >= settings_outlook_s(settings) {
             keep.outlook_at_s = at_s;
-            state.outlook = Outlook::new(&state.line);
+            state.outlook = Outlook::new(&state.line, view.report.layers.maxmemory);
         }
         state.view = Some(Arc::new(view));
         changes

@@ -46,6 +46,10 @@ pub struct HistoryConfig {
     pub hours: Option<Time>,
     /// The most the file may hold.
     pub max_size: Option<Size>,
+    /// A store that scrapes us, `http://host:9090`: charts and trends are read back from it.
+    pub prometheus: Option<String>,
+    /// Whether figures are kept here as well; events, outcomes and decisions always are.
+    pub local: Option<bool>,
 }
 
 /// `[alerts]`.
@@ -184,6 +188,19 @@ impl Config {
     /// Reads a text and checks everything that can be checked without a server.
     pub fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
+        if let Some(address) =
+            config.history.prometheus.as_ref().filter(|a| !crate::http::is_address(a))
+        {
+            return Err(format!(
+                "history.prometheus: `{address}` is no http:// or https:// address"
+            ));
+        }
+        if config.history.local == Some(false) && config.history.prometheus.is_none() {
+            return Err(
+                "history.local = false needs history.prometheus: figures would be kept nowhere"
+                    .to_owned(),
+            );
+        }
         for sink in &config.alerts.to {
             crate::notify::check(sink)?;
         }
@@ -218,6 +235,49 @@ impl HistoryConfig {
             minute_s: or(self.minutes, default.minute_s),
             hour_s: or(self.hours, default.hour_s),
             max_bytes: self.max_size.map_or(default.max_bytes, |s| s.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_a_configuration_and_says_the_defaults() {
+        let text = include_str!("../../../docs/watch.toml");
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.alerts.to.len(), 3);
+        assert!(!config.policy.enabled);
+        // What is commented out is the default: in force it changes nothing.
+        let spoken: String = text
+            .lines()
+            .map(|l| {
+                l.strip_prefix("# ")
+                    .filter(|l| l.contains(" = \"") || l.contains("at_once"))
+                    .unwrap_or(l)
+            })
+            .map(|l| l.to_owned() + "\n")
+            .collect();
+        let all = Config::parse(&spoken).unwrap();
+        assert_eq!(all.alerts.patience(), Patience::default());
+        assert_eq!(all.history.retention(), Retention::default());
+        assert_eq!(all.interval, Some(Time(crate::schedule::Cadence::default().interval)));
+        assert_eq!(all.deep_interval, Some(Time(crate::schedule::Cadence::default().deep)));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, want) in [
+            ("interval = \"10\"", "is no time"),
+            ("intervall = \"10s\"", "intervall"),
+            ("[history]\nmax_size = \"much\"", "is no size"),
+            ("[[alerts.to]]\nwebhook = \"example.com\"", "is no http"),
+            ("[[alerts.to]]\ncommand = []", "needs at least a program"),
+            ("[[alerts.to]]\npigeon = \"x\"", "pigeon"),
+        ] {
+            let error = Config::parse(text).unwrap_err();
+            assert!(error.contains(want), "{text}: {error}");
         }
     }
 }

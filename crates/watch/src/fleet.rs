@@ -2,6 +2,7 @@
 
 use crate::alert::{Change, Patience};
 use crate::event::{Event, Kind};
+use crate::history::prometheus::Prometheus;
 use crate::history::query::Reader;
 use crate::history::{History, Job};
 use crate::line::{Line, SPAN_S};
@@ -34,13 +35,23 @@ pub struct Settings {
     pub patience: Patience,
     /// What to read.
     pub sample: SampleOptions,
+    /// Keep figures in our own history.
+    pub keeps_points: bool,
+    /// The store that charts and trends are read back from.
+    pub prometheus: Option<Prometheus>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // A server that loads is seen, and kept quiet about.
         let sample = SampleOptions { allow_loading: true, ..SampleOptions::default() };
-        Self { cadence: Cadence::default(), patience: Patience::default(), sample }
+        Self {
+            cadence: Cadence::default(),
+            patience: Patience::default(),
+            sample,
+            keeps_points: true,
+            prometheus: None,
+        }
     }
 }
 
@@ -226,7 +237,10 @@ impl Fleet {
 
     /// Writes something into the history, if there is one.
     pub fn write(&self, job: Job) {
-        if let Some(history) = &self.history {
+        let is_figure = matches!(job, Job::Point(..) | Job::Pack(..) | Job::Bins(..));
+        if let Some(history) =
+            self.history.as_ref().filter(|_| !is_figure || self.settings().keeps_points)
+        {
             history.write(job);
         }
     }

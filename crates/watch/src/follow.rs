@@ -24,6 +24,14 @@ pub struct Seed {
     pub replication: bool,
 }
 
+/// The `n`th of `count` parts of a fleet, by name: watches that are given the same targets and a part each do not overlap.
+pub fn share(mut seeds: Vec<Seed>, part: Option<(u64, u64)>) -> Vec<Seed> {
+    if let Some((n, count)) = part {
+        seeds.retain(|seed| schedule::hash(&seed.name) % count.max(1) + 1 == n);
+    }
+    seeds
+}
+
 /// Between two looks at a deployment.
 const FOLLOW: Duration = Duration::from_secs(30);
 /// Between two looks at a server that was alone: it may have been put into a Cluster.

@@ -7,6 +7,7 @@
 //!
 //! Read [`store::Store`] for the tables, [`query`] for the reading side.
 
+pub mod prometheus;
 pub mod query;
 pub mod store;
 
@@ -275,11 +276,13 @@ impl Writer {
                 }
             }
             Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let error = format!("{error}: {}", cause.unwrap_or_default());
                 if self.health.trouble().is_none() {
-                    tracing::error!(%error, "the history cannot be written; watching goes on");
+                    tracing::error!(error, "watching goes on without history");
                 }
                 self.health.errors.fetch_add(1, Ordering::Relaxed);
-                self.health.set_trouble(error.to_string());
+                self.health.set_trouble(error);
                 self.retry_at = Some(Instant::now() + RETRY);
             }
         }

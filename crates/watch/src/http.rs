@@ -50,6 +50,13 @@ impl Http {
         self.send(request).await.map(|_| ())
     }
 
+    /// Asks for something.
+    pub(crate) async fn get(&self, uri: &str) -> Result<Bytes, String> {
+        let request =
+            Request::builder().uri(uri).body(Full::default()).map_err(|e| e.to_string())?;
+        self.send(request).await
+    }
+
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Bytes, String> {
         let answer = async {
             let response = self.client.request(request).await.map_err(|e| chain(&e))?;

@@ -11,7 +11,9 @@ use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use unfrag_act::permit::Consent;
-use unfrag_act::{Bounds, ChangePermit, Event, Journals, Outcome, Run, Stop, execute, plan};
+use unfrag_act::{
+    Bounds, ChangePermit, Event, Journals, Outcome, Run, Stop, execute, history, plan,
+};
 use unfrag_client::{ConnectOptions, connect, sample};
 use unfrag_diagnose::diagnose_with;
 
@@ -268,5 +270,12 @@ async fn perform(
             }
         });
     };
-    execute(run, &mut events).await.map_err(|error| ("refused", error.to_string()))
+    let outcome =
+        execute(run, &mut events).await.map_err(|error| ("refused", error.to_string()))?;
+    // The same book that `unfrag fix` keeps: predictions are scored over all runs.
+    let record = history::Record::of(&outcome, &plan.server, crate::clock::now_ms());
+    if let Err(error) = history::History::of_user().append(&record) {
+        tracing::warn!(%error, "the outcome is missing from the predictions' score");
+    }
+    Ok(outcome)
 }

@@ -17,6 +17,8 @@ pub struct Outlook {
     pub fragmentation: Option<Slope>,
     /// Until RSS is at the limit; `None` when it is not going there.
     pub until_limit: Option<Until>,
+    /// Until the data is at `maxmemory`; `None` when it is not going there, or there is none.
+    pub until_maxmemory: Option<Until>,
     /// When the fragmentation that is there now began to rise, in seconds since 1970.
     pub fragmentation_since_s: Option<i64>,
     /// Seconds of history this rests on.
@@ -27,8 +29,8 @@ pub struct Outlook {
 const MIN_SPAN_S: i64 = 600;
 
 impl Outlook {
-    /// What a past says.
-    pub fn new(line: &Line) -> Self {
+    /// What a past says; `maxmemory` as it is now.
+    pub fn new(line: &Line, maxmemory: Option<u64>) -> Self {
         let rss = line.values(Column::Rss);
         let span_s = match (rss.first(), rss.last()) {
             (Some(first), Some(last)) => last.0 - first.0,
@@ -43,7 +45,15 @@ impl Outlook {
         let closing =
             slope(&headroom).map(|s| Slope { per_s: -s.per_s, low: -s.high, high: -s.low });
         let until_limit = headroom.last().zip(closing).and_then(|(room, s)| until(room.1, &s));
+        let used = line.values(Column::Used);
+        let maxmemory = maxmemory.filter(|m| *m > 0).map(|m| m as f64);
+        let until_maxmemory = used
+            .last()
+            .zip(slope(&used))
+            .zip(maxmemory)
+            .and_then(|((now, s), max)| until(max - now.1, &s));
         Self {
+            until_maxmemory,
             rss: slope(&rss),
             fragmentation: slope(&fragmentation),
             until_limit,

@@ -14,8 +14,16 @@ type Line = (String, Vec<&'static str>);
 type Page = (&'static str, fn() -> Vec<Line>);
 
 /// A new command's rights are one more entry here.
-const PAGES: &[Page] =
-    &[("check", check), ("fix", fix), ("restart", restart), ("undo", undo), ("rdb", rdb)];
+const PAGES: &[Page] = &[
+    ("check", check),
+    ("fix", fix),
+    ("restart", restart),
+    ("reshape", reshape),
+    ("undo", undo),
+    ("rdb", rdb),
+    ("watch", check),
+    ("top", check),
+];
 
 pub(crate) fn run(args: &AclArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let Some((_, lines)) = PAGES.iter().find(|(name, _)| *name == args.command) else {
@@ -66,9 +74,9 @@ fn restart() -> Vec<Line> {
     lines
 }
 
-/// What `fix` may have left, and what `restart` may have.
+/// What `fix` may have left, what `restart` and `reshape` may have.
 fn undo() -> Vec<Line> {
-    [fix(), restart()].concat()
+    [fix(), restart(), reshape()].concat()
 }
 
 fn union(lists: &[&[&'static str]]) -> Vec<&'static str> {
@@ -98,5 +106,26 @@ fn fix() -> Vec<Line> {
             with(&[RemedyName::Defrag, RemedyName::Repack]),
         ),
         ("a Sentinel".to_owned(), Reading::Sentinel.rules()),
+    ]
+}
+
+fn reshape() -> Vec<Line> {
+    let line = |kind: &str, by_field: bool, purpose: &str| {
+        let mut rules = Reading::ClusterNode.rules();
+        rules.extend(unfrag_act::reshape::rights::rules(kind, by_field));
+        (purpose.to_owned(), rules)
+    };
+    vec![
+        line(
+            "hash",
+            false,
+            "reshape hash, and its undo; keys may be narrowed from ~* to the two patterns",
+        ),
+        line("hash", true, "the same on Redis 7.4, Valkey 9.0 and later, where fields can expire"),
+        line(
+            "compress",
+            false,
+            "reshape compress, and its undo; keys may be narrowed from ~* to --match",
+        ),
     ]
 }

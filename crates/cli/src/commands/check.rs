@@ -8,7 +8,9 @@ use anyhow::Context;
 use unfrag_client::files::Sources;
 use unfrag_client::{DiscoverOptions, Reading, SurveyOptions, survey};
 use unfrag_diagnose::{Advisories, diagnose_with};
+use unfrag_model::sample::SnapshotSize;
 use unfrag_model::{Sample, Verdict};
+use unfrag_rdb::{SizeFor, size_file};
 
 pub(crate) fn run(args: &CheckArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let advisories = advisories(args)?;
@@ -29,6 +31,34 @@ fn advisories(args: &CheckArgs) -> anyhow::Result<Advisories> {
     Advisories::parse(&text).with_context(|| format!("`{}`", path.display()))
 }
 
+/// Sizes `--snapshot` for the one server that was read.
+fn size_snapshot<'s>(
+    args: &CheckArgs,
+    samples: impl Iterator<Item = &'s mut Sample>,
+) -> anyhow::Result<()> {
+    let Some(path) = &args.snapshot else { return Ok(()) };
+    let usage = |message: &str| crate::exit::UsageError { message: message.to_owned() };
+    let mut samples: Vec<&mut Sample> = samples.collect();
+    let [sample] = samples.as_mut_slice() else {
+        return Err(
+            usage("--snapshot belongs to one server: name one, with --only in a Cluster").into()
+        );
+    };
+    let size_for = SizeFor::like(sample).ok_or_else(|| {
+        usage("--snapshot: the structures of this server's version are not known")
+    })?;
+    let report = size_file(path, &size_for).map_err(super::rdb::unreadable(path))?;
+    if let Some(problem) = report.problem {
+        return Err(super::rdb::unreadable(path)(std::io::Error::other(problem.message)).into());
+    }
+    sample.snapshot = Some(SnapshotSize {
+        file: path.display().to_string(),
+        bytes: report.total.bytes,
+        keys: report.total.keys,
+    });
+    Ok(())
+}
+
 fn from_files(args: &CheckArgs, advisories: &Advisories) -> anyhow::Result<Run> {
     let files = &args.files;
     let sources = Sources {
@@ -38,7 +68,9 @@ fn from_files(args: &CheckArgs, advisories: &Advisories) -> anyhow::Result<Run> 
         config: files.config.clone(),
         log: files.log.clone(),
     };
-    let outcomes = sources.samples()?.iter().map(|sample| diagnosed(sample, advisories)).collect();
+    let mut samples = sources.samples()?;
+    size_snapshot(args, samples.iter_mut())?;
+    let outcomes = samples.iter().map(|sample| diagnosed(sample, advisories)).collect();
     Ok(Run { outcomes, problems: vec![] })
 }
 
@@ -60,7 +92,8 @@ fn from_servers(
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let survey = runtime.block_on(survey(&named.targets, &options));
+    let mut survey = runtime.block_on(survey(&named.targets, &options));
+    size_snapshot(args, survey.readings.iter_mut().filter_map(|r| r.result.as_mut().ok()))?;
     let outcomes =
         survey.readings.into_iter().map(|reading| outcome(reading, advisories)).collect();
     Ok(Run { outcomes, problems: survey.problems })

@@ -15,8 +15,8 @@ use std::collections::BinaryHeap;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use unfrag_client::{ConnectOptions, SampleOptions, Target, Uri, connect, sample};
-use unfrag_rdb::size::{Allocator, KeySize, Server, size_each};
-use unfrag_rdb::{SizeFor, SizeReport, VerifyOptions, VerifyReport, size_file, verify_file};
+use unfrag_rdb::size::{Allocator, KeySize, Server};
+use unfrag_rdb::{SizeFor, SizeReport, VerifyOptions, VerifyReport, size_fold, verify_file};
 
 pub(crate) fn run(args: &RdbArgs, printer: &Printer) -> anyhow::Result<Exit> {
     match &args.command {
@@ -34,27 +34,47 @@ pub(crate) struct Unreadable {
     source: std::io::Error,
 }
 
-fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Unreadable + '_ {
+pub(crate) fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Unreadable + '_ {
     |source| Unreadable { path: path.display().to_string(), source }
 }
 
 fn verify(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    if args.output == Output::Markdown {
+        return Err(UsageError { message: "rdb verify prints human or json".to_owned() }.into());
+    }
     let mut reports: Vec<VerifyReport> = vec![];
+    let mut unread = None;
     for path in &args.files {
         let bar = Progress::start(path);
         let step = |done: u64, all: Option<u64>| bar.step(done, all);
-        let options = VerifyOptions { progress: Some(&step), ..VerifyOptions::default() };
-        let report = verify_file(path, &options).map_err(unreadable(path))?;
+        let mut options = VerifyOptions { progress: Some(&step), ..VerifyOptions::default() };
+        if args.all_keys {
+            options.keys_remembered = u64::MAX;
+        }
+        let report = verify_file(path, &options).map_err(unreadable(path));
         bar.end();
-        reports.push(report);
+        match report {
+            Ok(report) => reports.push(report),
+            // The others are worth a look all the same.
+            Err(error) => match &unread {
+                None => unread = Some(error),
+                Some(_) => printer.talk(&format!("error: {error}: {}", error.source)),
+            },
+        }
     }
     let sound = reports.iter().all(|r| r.ok);
     match (args.output, reports.as_slice()) {
-        (Output::Json, [report]) => printer.data(&(serde_json::to_string_pretty(report)? + "\n")),
+        (_, []) => {}
+        (Output::Json, [report]) if args.files.len() == 1 => {
+            printer.data(&(serde_json::to_string_pretty(report)? + "\n"));
+        }
         (Output::Json, many) => printer.data(&(serde_json::to_string_pretty(many)? + "\n")),
         (_, many) => printer.data(&snapshot::verified(many, printer.paint())),
     }
-    Ok(if sound { Exit::Fine } else { Exit::Unreadable })
+    match unread {
+        Some(error) => Err(error.into()),
+        None => Ok(if sound { Exit::Fine } else { Exit::Unreadable }),
+    }
 }
 
 /// A bar on a terminal's stderr, for files that take over a second.
@@ -90,15 +110,16 @@ fn size(args: &SizeArgs, printer: &Printer) -> anyhow::Result<Exit> {
     if args.output == Output::Markdown {
         return Err(UsageError { message: "rdb size prints human or json".to_owned() }.into());
     }
+    if let Some(other) = args.connect.targets.first() {
+        let message = format!(
+            "rdb size takes one snapshot, and `{other}` is another word; a server to size for is named with --like"
+        );
+        return Err(UsageError { message }.into());
+    }
     let size_for = size_for(args)?;
-    let mut top = Top::new(args.top);
-    let report = match args.top {
-        // Without a list of keys, every core works.
-        0 => size_file(&args.file, &size_for),
-        _ => size_each(&args.file, &size_for, |key| top.offer(key)),
-    };
-    let report = report.map_err(unreadable(&args.file))?;
-    let biggest = top.sorted();
+    let sized = size_fold(&args.file, &size_for, || Top::new(args.top), Top::offer);
+    let (report, tops) = sized.map_err(unreadable(&args.file))?;
+    let biggest = Top::joined(tops, args.top);
     match args.output {
         Output::Json => printer.data(
             &(serde_json::to_string_pretty(&SizeDocument { report: &report, biggest: &biggest })?
@@ -163,10 +184,13 @@ fn like(target: &str, args: &SizeArgs) -> anyhow::Result<SizeFor> {
     })
 }
 
-/// A large key, for reports.
+/// A large key, for reports. Ordered by size; of equals, the first in the file is the largest, so that how keys
+/// were shared among cores does not show.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub(crate) struct Big {
     pub(crate) bytes: u64,
+    #[serde(skip)]
+    offset: Reverse<u64>,
     pub(crate) key: String,
     pub(crate) db: u64,
     #[serde(rename = "type")]
@@ -179,20 +203,28 @@ pub(crate) struct Big {
 struct Top {
     heap: BinaryHeap<Reverse<Big>>,
     keep: usize,
+    /// Keys must be larger than this once there are enough.
+    least: u64,
 }
 
 impl Top {
     fn new(keep: usize) -> Self {
-        Self { heap: BinaryHeap::new(), keep }
+        Self { heap: BinaryHeap::new(), keep, least: if keep == 0 { u64::MAX } else { 0 } }
     }
 
+    #[inline]
     fn offer(&mut self, key: &KeySize<'_>) {
-        let least = self.heap.peek().map_or(0, |Reverse(big)| big.bytes);
-        if self.heap.len() >= self.keep && key.bytes <= least {
-            return;
+        // Keys come in file order: a later one of the same size is not larger.
+        if key.bytes > self.least {
+            self.add(key);
         }
+    }
+
+    #[cold]
+    fn add(&mut self, key: &KeySize<'_>) {
         self.heap.push(Reverse(Big {
             bytes: key.bytes,
+            offset: Reverse(key.key.offset),
             key: unfrag_rdb::problem::key_text(key.key.name),
             db: key.key.db.unwrap_or(0),
             data_type: key.key.kind.data_type().name(),
@@ -202,9 +234,15 @@ impl Top {
         if self.heap.len() > self.keep {
             self.heap.pop();
         }
+        if self.heap.len() == self.keep {
+            self.least = self.heap.peek().map_or(0, |Reverse(big)| big.bytes);
+        }
     }
 
-    fn sorted(self) -> Vec<Big> {
-        self.heap.into_sorted_vec().into_iter().map(|Reverse(big)| big).collect()
+    /// The largest of all cores' largest, largest first.
+    fn joined(tops: Vec<Self>, keep: usize) -> Vec<Big> {
+        let mut all: Vec<Reverse<Big>> = tops.into_iter().flat_map(|top| top.heap).collect();
+        all.sort();
+        all.into_iter().take(keep).map(|Reverse(big)| big).collect()
     }
 }

@@ -12,7 +12,8 @@ use unfrag_client::{ConnectOptions, Secret, Uri, fleet, secret_source};
 use unfrag_watch::config::{Config, Time};
 use unfrag_watch::daemon::{self, Setup};
 use unfrag_watch::fleet::Settings;
-use unfrag_watch::follow::Seed;
+use unfrag_watch::follow::{self, Seed};
+use unfrag_watch::history::prometheus::Prometheus;
 use unfrag_watch::log;
 use unfrag_watch::policy::Policy;
 use unfrag_watch::publish;
@@ -125,6 +126,7 @@ struct Kept {
     token_file: Option<PathBuf>,
     host_name: Vec<String>,
     replicas: bool,
+    share: Option<(u64, u64)>,
 }
 
 struct Again {
@@ -143,6 +145,7 @@ fn args_of(args: &WatchArgs) -> Kept {
         token_file: args.token_file.clone(),
         host_name: args.host_name.clone(),
         replicas: args.connect.replicas,
+        share: args.share,
     }
 }
 
@@ -171,6 +174,8 @@ impl Again {
         };
         let args = &self.args;
         let mut settings = Settings { patience: config.alerts.patience(), ..Settings::default() };
+        settings.keeps_points = config.history.local.unwrap_or(true);
+        settings.prometheus = config.history.prometheus.as_deref().map(Prometheus::new);
         if let Some(interval) = time("--interval", args.interval.as_deref())?.or(config.interval) {
             // More often than this, INFO itself is what the server does.
             settings.cadence.interval = interval.0.max(Duration::from_millis(50));
@@ -192,7 +197,7 @@ impl Again {
         let token_file = args.token_file.clone().or_else(|| config.web.token_file.clone());
         let hosts = args.host_name.iter().chain(&config.web.hosts).cloned().collect();
         Ok(Setup {
-            seeds: self.named.seeds(&config, &self.base, args.replicas)?,
+            seeds: follow::share(self.named.seeds(&config, &self.base, args.replicas)?, args.share),
             settings,
             sinks: config.alerts.to.clone(),
             policy: Policy::new(&config.policy).map_err(|message| UsageError { message })?,

@@ -213,6 +213,12 @@ pub(crate) fn undone(target: &str, undone: &Undone) -> String {
         undone.restored_config.len(),
         undone.keys_deleted
     );
+    if undone.keys_restored > 0 {
+        text += &format!("  {} keys of a reshape are as they were\n", undone.keys_restored);
+    }
+    for s in &undone.left {
+        text += &format!("  left alone: {}: {}\n", printable(&s.what), printable(&s.why));
+    }
     for r in &undone.restored_config {
         let note = r.note.as_ref().map_or_else(String::new, |n| format!(" ({n})"));
         let word = if r.restored { "is" } else { "could NOT be set to" };

@@ -19,13 +19,13 @@ pub(crate) fn verified(reports: &[VerifyReport], paint: Paint) -> String {
 fn one(report: &VerifyReport, paint: Paint) -> String {
     let found = report.problems.len() as u64 + report.problems_omitted;
     let (word, sentence) = if report.ok {
-        ("OK", format!("{} is sound: {} keys", printable(&report.file), grouped(report.keys)))
+        ("OK", format!("{} is sound: {}", named(&report.file), plural(report.keys, "key")))
     } else {
         (
             "DAMAGED",
             format!(
-                "{} has {}; {} keys were read",
-                printable(&report.file),
+                "{} has {}; keys read: {}",
+                named(&report.file),
                 plural(found, "problem"),
                 grouped(report.keys)
             ),
@@ -35,12 +35,21 @@ fn one(report: &VerifyReport, paint: Paint) -> String {
         vec![format!("{}  {}", paint.bold(word), wrap(&sentence, paint.width, word.len() + 2))];
     let checksum = match report.checksum {
         Checksum::Ok => "checksum right",
-        Checksum::Absent => "no checksum in it",
+        Checksum::Absent if report.ok => "no checksum in it",
+        Checksum::Absent => "no checksum to be had",
         Checksum::Mismatch => "CHECKSUM WRONG",
     };
     let magic = report.magic.map_or_else(|| "unknown format".to_owned(), |m| format!("{m:?} RDB"));
     let version = report.version.map_or_else(String::new, |v| format!(" {v}"));
     lines.push(format!("  {magic}{version} · {} · {checksum}", human(report.bytes)));
+    if let Some(tail) = report.tail {
+        let text = format!(
+            "an append-only log goes on at byte {}: {} read",
+            tail.offset,
+            plural(tail.commands, "command")
+        );
+        lines.push(format!("  {}", wrap(&text, paint.width, 4)));
+    }
     for problem in report.problems.iter().take(SHOWN) {
         let db = problem.db.map_or_else(String::new, |d| format!(", db {d}"));
         let key =
@@ -59,7 +68,53 @@ fn one(report: &VerifyReport, paint: Paint) -> String {
     for what in &report.unchecked {
         lines.push(format!("  {}", wrap(&format!("not checked: {what}"), paint.width, 4)));
     }
+    if let Some(hint) = hint(report) {
+        lines.push(format!("  {}", wrap(&format!("hint: {hint}"), paint.width, 4)));
+    }
     lines.join("\n")
+}
+
+/// Problems with which every server loads a snapshot.
+const HARMLESS: [&str; 6] = [
+    "resizedb-keys",
+    "resizedb-expires",
+    "slot-keys",
+    "slot-expires",
+    "trailing-bytes",
+    "eof-mark",
+];
+
+/// What to do about it.
+fn hint(report: &VerifyReport) -> Option<&'static str> {
+    let has = |kind: &str| report.problems.iter().any(|p| p.kind == kind);
+    let are_all = |kinds: &[&str]| report.problems.iter().all(|p| kinds.contains(&p.kind));
+    if report.ok {
+        return None;
+    }
+    Some(if report.bytes == 0 && has("truncated") {
+        "there is next to nothing in the file: copy it again or save anew"
+    } else if has("bad-magic") || has("foreign-format") {
+        "this is not what a Redis or Valkey server saves; name its dump.rdb, or the base file of an append-only log"
+    } else if has("truncated") || has("bad-wrapper") || has("io") {
+        "the save or the copy broke off there: copy it again, or save anew; what stands before it is sound unless named above"
+    } else if are_all(&["checksum-mismatch"]) {
+        "every key reads, but bytes have changed since the server wrote them (disk, memory, copy): copy it again or \
+         save anew; servers load it only with `rdbchecksum no`"
+    } else if report.checksum == Checksum::Mismatch {
+        "bytes have changed since the server wrote them (disk, memory, copy): copy it again, or take an older snapshot"
+    } else if are_all(&HARMLESS) {
+        "servers load this file all the same; find out what wrote it like this"
+    } else if report.checksum == Checksum::Ok {
+        "the checksum is right, so the server itself wrote it like this: rewrite or delete the keys named above \
+         there, then save anew"
+    } else {
+        "copy it again or save anew; if that has the same problems, rewrite or delete the keys named above"
+    })
+}
+
+/// The file as people call it.
+fn named(file: &str) -> String {
+    if file == "-" { "standard input".to_owned() } else { printable(file) }
 }
 
 fn plural(count: u64, noun: &str) -> String {
@@ -70,20 +125,23 @@ fn plural(count: u64, noun: &str) -> String {
 pub(crate) fn sized(report: &SizeReport, biggest: &[Big], paint: Paint) -> String {
     let total = &report.total;
     let sentence = format!(
-        "{} for {} keys in a fresh {} with {}",
+        "{} for {} in a fresh {} with {}",
         human(total.bytes),
-        grouped(total.keys),
+        plural(total.keys, "key"),
         report.sized_for,
         report.allocator
     );
     let mut lines = vec![
         paint.bold(&sentence),
-        format!(
-            "{} · of that {} tables of keys",
-            printable(&report.file),
-            human(total.table_bytes)
-        ),
+        format!("{} · of that {} tables of keys", named(&report.file), human(total.table_bytes)),
     ];
+    if total.rehash_bytes > 0 {
+        let text = format!(
+            "right after loading {} more, until the server has emptied the table's predecessor",
+            human(total.rehash_bytes)
+        );
+        lines.push(wrap(&text, paint.width, 0));
+    }
     if total.expired_keys > 0 {
         lines.push(format!(
             "{} keys have expired and would not be loaded",
@@ -107,24 +165,7 @@ pub(crate) fn sized(report: &SizeReport, biggest: &[Big], paint: Paint) -> Strin
             human(t.bytes)
         ));
     }
-    if !biggest.is_empty() {
-        lines.push(String::new());
-        lines.push(paint.dim(&format!(
-            "  {:>10}  {:<8}{:<12}{:>12}  {}",
-            "bytes", "type", "encoding", "elements", "key"
-        )));
-        lines.extend(biggest.iter().map(|b| {
-            let head = format!(
-                "  {:>10}  {:<8}{:<12}{:>12}  ",
-                human(b.bytes),
-                b.data_type,
-                b.encoding,
-                grouped(b.elements)
-            );
-            let room = paint.width.saturating_sub(columns(&head)).max(16);
-            head + &cut(&printable(&b.key), room)
-        }));
-    }
+    lines.extend(listed(biggest, paint));
     if let Some(problem) = &report.problem {
         lines.push(String::new());
         lines.push(wrap(
@@ -138,4 +179,28 @@ pub(crate) fn sized(report: &SizeReport, biggest: &[Big], paint: Paint) -> Strin
         ));
     }
     lines.join("\n") + "\n"
+}
+
+/// The largest keys, one a line.
+fn listed(biggest: &[Big], paint: Paint) -> Vec<String> {
+    if biggest.is_empty() {
+        return vec![];
+    }
+    let mut lines = vec![String::new()];
+    lines.push(paint.dim(&format!(
+        "  {:>10}  {:<8}{:<12}{:>12}  {}",
+        "bytes", "type", "encoding", "elements", "key"
+    )));
+    lines.extend(biggest.iter().map(|b| {
+        let head = format!(
+            "  {:>10}  {:<8}{:<12}{:>12}  ",
+            human(b.bytes),
+            b.data_type,
+            b.encoding,
+            grouped(b.elements)
+        );
+        let room = paint.width.saturating_sub(columns(&head)).max(16);
+        head + &cut(&printable(&b.key), room)
+    }));
+    lines
 }

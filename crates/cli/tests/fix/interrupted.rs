@@ -41,7 +41,7 @@ fn count_up(mut connection: Connection, stop: &AtomicBool) -> [u64; 50] {
 fn undo_after_kill_9_leaves_nothing() {
     for kind in [Kind::Redis6, Kind::Redis7, Kind::Redis8].into_iter().filter(|k| require(*k)) {
         // What killed runs did leaves less to do: three short ones share a server, long ones do not.
-        for delays_ms in moments().chunk_by(|_, next| *next <= 400) {
+        for delays_ms in moments().chunk_by(|before, _| *before <= 400) {
             let state = tempfile::tempdir().unwrap();
             let (server, mut connection) = fragmented(kind);
             for &delay_ms in delays_ms {

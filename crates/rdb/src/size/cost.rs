@@ -3,7 +3,11 @@
 //! Each function names the structure and gives the bytes that the allocator takes for it. Sources are the servers'
 //! own headers, by release; numbers were checked against growth of `used_memory` after loading.
 
+use std::cell::{Cell, RefCell};
+
 use unfrag_model::size_class::Allocator;
+
+use super::fold::Block;
 
 use super::server::{Server, SizeFor};
 
@@ -14,6 +18,8 @@ pub(super) struct Cost {
     allocator: Allocator,
     /// Expected bytes of a skiplist node's levels are the same for every member of a given base: kept per base class.
     plain_node: u64,
+    recording: Cell<bool>,
+    blocks: RefCell<Vec<Block>>,
 }
 
 /// Levels of a skiplist: each next one with probability 1/4, up to 32; beyond ten the rest weighs nothing.
@@ -23,8 +29,13 @@ pub(super) const MILLI: u64 = 1000;
 
 impl Cost {
     pub(super) fn new(size_for: &SizeFor) -> Self {
-        let mut cost =
-            Self { server: size_for.server, allocator: size_for.allocator, plain_node: 0 };
+        let mut cost = Self {
+            server: size_for.server,
+            allocator: size_for.allocator,
+            plain_node: 0,
+            recording: Cell::new(false),
+            blocks: RefCell::default(),
+        };
         cost.plain_node = cost.expected_levels(24);
         cost
     }
@@ -32,7 +43,57 @@ impl Cost {
     /// Bytes taken by a request of `bytes`.
     #[inline]
     pub(super) fn block(&self, bytes: u64) -> u64 {
-        self.allocator.usable(bytes)
+        let class_bytes = self.allocator.usable(bytes);
+        if self.recording.get() {
+            self.note(class_bytes, 1);
+        }
+        class_bytes
+    }
+
+    /// Starts or ends a list of the blocks asked for.
+    #[inline]
+    pub(super) fn record(&self, wanted: bool) {
+        self.recording.set(wanted);
+        if wanted {
+            self.blocks.borrow_mut().clear();
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_recording(&self) -> bool {
+        self.recording.get()
+    }
+
+    /// The list.
+    pub(super) fn recorded(&self) -> Vec<Block> {
+        self.blocks.borrow().clone()
+    }
+
+    #[cold]
+    fn note(&self, class_bytes: u64, count: u64) {
+        let mut blocks = self.blocks.borrow_mut();
+        match blocks.iter_mut().find(|block| block.class_bytes == class_bytes) {
+            Some(block) => block.count += count,
+            None => blocks.push(Block { class_bytes, count }),
+        }
+    }
+
+    /// Makes the list agree with a value of `bytes`: prices that were multiplied stand in it once.
+    pub(super) fn settle(&self, bytes: u64, elements: u64, is_one_block: bool) {
+        if !self.recording.get() {
+            return;
+        }
+        if is_one_block {
+            self.blocks.borrow_mut().clear();
+            self.note(bytes, 1);
+            return;
+        }
+        let listed: u64 = self.blocks.borrow().iter().map(|b| b.class_bytes * b.count).sum();
+        let missing = bytes.saturating_sub(listed);
+        let each = missing / elements.max(1);
+        if each > 0 {
+            self.note(self.allocator.usable(each), elements);
+        }
     }
 
     /// Request for a string of `length` with its header and terminator.
@@ -78,9 +139,82 @@ impl Cost {
         if n == 0 {
             return 0;
         }
-        let buckets = n.next_power_of_two().max(4) as f64;
-        let elements = n as f64;
+        self.chained_at(n.next_power_of_two().max(4), n)
+    }
+
+    /// The same in a table of `buckets`.
+    pub(super) fn chained_at(&self, buckets: u64, n: u64) -> u64 {
+        self.links(n as f64, buckets as f64)
+    }
+
+    /// Entries that `elements` in `buckets` need beyond one a bucket.
+    fn links(&self, elements: f64, buckets: f64) -> u64 {
+        if buckets < 1.0 {
+            return 0;
+        }
         rounded((elements - buckets * (1.0 - (-elements / buckets).exp())) * self.block(16) as f64)
+    }
+
+    /// A database's table of `n` entries, values not counted, as it is once a rehash is done.
+    pub(super) fn database_table(&self, n: u64) -> u64 {
+        if n == 0 {
+            return 0;
+        }
+        if self.server.has_hashtable() {
+            return self.buckets(n);
+        }
+        // The server's own rounds make room in a full table where it was not made for what was announced.
+        let buckets = (n + u64::from(self.makes_tables_on_demand())).next_power_of_two().max(4);
+        let links = if self.server.has_kvobj() { self.links(n as f64, buckets as f64) } else { 0 };
+        self.block(8 * buckets) + links
+    }
+
+    /// A database's own structures where these come with its first key: a table's header, and from 8.0 on the histogram
+    /// of key sizes, five types by sixty powers of two.
+    pub(super) fn database_header(&self) -> u64 {
+        if self.server.is_redis_from(Server::Redis80) { self.block(56 + 8 + 5 * 60 * 8) } else { 0 }
+    }
+
+    /// The database's index of `n` hashes with expiring fields: a table where there are hash tables, else a tree by
+    /// time with up to sixteen to a segment.
+    pub(super) fn volatile_index(&self, n: u64) -> u64 {
+        if self.server.has_hashtable() {
+            return self.buckets(n);
+        }
+        n.div_ceil(16) * (self.block(24) + self.block(32))
+    }
+
+    fn makes_tables_on_demand(&self) -> bool {
+        self.server.is_redis_from(Server::Redis74) || self.server == Server::Valkey80
+    }
+
+    /// What [`Cost::database_table`] is right after loading, where that is more; else 0.
+    ///
+    /// Servers that make the table on demand ignore the announced size, so that it doubles on the way. Each entry
+    /// added after the last doubling moves one chain, and passes the empty buckets before it: where that is not
+    /// enough the old table stays until the server's own share of the work, a millisecond in a hundred, has
+    /// moved the rest: 10 M keys in 8.2.3 still had both tables after half a minute.
+    pub(super) fn rehashing(&self, n: u64) -> u64 {
+        let table = n.next_power_of_two();
+        if !self.makes_tables_on_demand() || table <= REHASHED_AT_ONCE {
+            return 0;
+        }
+        let old = (table / 2) as f64;
+        let added = n as f64 - old;
+        // A bucket at load 1 is empty in e^-1 of cases.
+        let moved = added / (1.0 - (-1.0_f64).exp()) / old;
+        if moved >= 1.0 {
+            return 0;
+        }
+        let both = self.dict_table(table) + self.dict_table(table / 2);
+        if !self.server.has_kvobj() {
+            return both;
+        }
+        let left = old * (1.0 - moved);
+        // The part of the new table that the old one has been moved into, and the part that it has not.
+        let into = self.links((old + added) * moved, table as f64 * moved);
+        let beside = self.links(added * (1.0 - moved), table as f64 * (1.0 - moved));
+        both + self.links(left, left) + into + beside
     }
 
     /// A hash table of Valkey from 8.1 with `n` entries, entries not counted; `meta` bytes of metadata.
@@ -93,8 +227,12 @@ impl Cost {
         if n == 0 {
             return 0;
         }
-        let buckets = (n * 5).div_ceil(32).next_power_of_two();
-        let children = child_buckets(n as f64 / buckets as f64) * buckets as f64;
+        self.buckets_at((n * 5).div_ceil(32).next_power_of_two(), n)
+    }
+
+    /// The same in a table of `buckets`.
+    pub(super) fn buckets_at(&self, buckets: u64, n: u64) -> u64 {
+        let children = child_buckets(n, buckets);
         self.block(buckets * 64) + rounded(children * self.block(64) as f64)
     }
 
@@ -190,23 +328,30 @@ impl Cost {
     }
 }
 
+/// Tables up to this are rehashed by the server within a second of loading.
+const REHASHED_AT_ONCE: u64 = 1 << 16;
 /// Header of a Valkey hash table.
 const HASHTABLE_HEADER: u64 = 72;
 /// Entries in a bucket; one slot links to a child bucket where there are more.
 const BUCKET_ENTRIES: u64 = 7;
 
-/// Child buckets expected per bucket at `load` entries per bucket: a chain of them holds what is beyond seven.
-fn child_buckets(load: f64) -> f64 {
-    let mut chance = (-load).exp();
-    let mut sum = 0.0;
-    for entries in 1..=60_u64 {
-        chance *= load / entries as f64;
-        if entries > BUCKET_ENTRIES {
-            // The last entry of a full bucket moves down when a child is added.
-            sum += chance * (entries - BUCKET_ENTRIES).div_ceil(BUCKET_ENTRIES - 1) as f64;
-        }
+/// Child buckets expected in a table of `n` entries: a chain of them holds what is beyond seven in a bucket.
+fn child_buckets(n: u64, buckets: u64) -> f64 {
+    // The last entry of a full bucket moves down when a child is added.
+    let children =
+        |entries: u64| entries.saturating_sub(BUCKET_ENTRIES).div_ceil(BUCKET_ENTRIES - 1) as f64;
+    if buckets == 1 {
+        return children(n);
     }
-    sum
+    // Entries in a bucket are binomially distributed; more than sixty do not happen.
+    let odds = 1.0 / (buckets - 1) as f64;
+    let mut chance = (n as f64 * (-1.0 / buckets as f64).ln_1p()).exp();
+    let mut sum = 0.0;
+    for entries in 1..=n.min(60) {
+        chance *= (n - entries + 1) as f64 / entries as f64 * odds;
+        sum += chance * children(entries);
+    }
+    sum * buckets as f64
 }
 
 #[expect(
@@ -244,6 +389,17 @@ mod tests {
         assert_eq!(cost.dict_table(5), 64);
         assert_eq!(cost.dict_table(1024), 8192);
         assert_eq!(cost.dict_table(0), 0);
+    }
+
+    #[test]
+    fn a_table_just_doubled_keeps_the_old_one_for_a_while() {
+        let (with, without) = (cost(Server::Redis82), cost(Server::Redis70));
+        let just_doubled = (1 << 23) + 1000;
+        assert!(with.rehashing(just_doubled) > with.dict_table(just_doubled) + (8 << 23));
+        // Nearly full again: all has been moved.
+        assert_eq!(with.rehashing((1 << 24) - 1000), 0);
+        // 7.0 heeds the announced size.
+        assert_eq!(without.rehashing(just_doubled), 0);
     }
 
     #[test]

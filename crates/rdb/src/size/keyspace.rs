@@ -87,12 +87,81 @@ fn embedded(cost: &Cost, name: u64, expires: bool, length: u64, header: u64) -> 
     (fits && length <= EMBEDDED_MAX).then_some(whole)
 }
 
-/// Tables of a database of `keys`, of which `expires` expire.
-pub(super) fn tables(cost: &Cost, keys: u64, expires: u64) -> u64 {
-    if cost.server.has_hashtable() {
-        return cost.buckets(keys) + cost.buckets(expires);
+/// What a database holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Db {
+    pub(super) keys: u64,
+    /// Keys that expire.
+    pub(super) expires: u64,
+    /// Hashes with fields that expire.
+    pub(super) volatile: u64,
+}
+
+/// Tables of a database.
+pub(super) fn tables(cost: &Cost, db: Db) -> u64 {
+    let header = if db.keys > 0 { cost.database_header() } else { 0 };
+    header
+        + cost.database_table(db.keys)
+        + cost.database_table(db.expires)
+        + cost.volatile_index(db.volatile)
+}
+
+/// What these tables take on top until their rehash is done.
+pub(super) fn rehash(cost: &Cost, db: Db) -> u64 {
+    let one = |n| cost.rehashing(n).saturating_sub(cost.database_table(n));
+    one(db.keys) + one(db.expires)
+}
+
+/// A database's table of keys or of expiries, by its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Table {
+    /// Pointers of a dict, or buckets of seven entries of Valkey's hash table.
+    pub room: u64,
+    /// It is Valkey's hash table.
+    pub has_buckets: bool,
+}
+
+impl Table {
+    /// Of a database that has just been loaded.
+    pub(super) fn fresh(cost: &Cost, keys: u64) -> Self {
+        let has_buckets = cost.server.has_hashtable();
+        let room = match keys {
+            0 => 0,
+            _ if has_buckets => (keys * 5).div_ceil(32).next_power_of_two(),
+            _ => keys.next_power_of_two().max(4),
+        };
+        Self { room, has_buckets }
     }
-    let chained =
-        if cost.server.has_kvobj() { cost.chained(keys) + cost.chained(expires) } else { 0 };
-    cost.dict_table(keys) + cost.dict_table(expires) + chained
+
+    /// The table after entries went away until `keys` were left. It shrinks at the moment at which it is nearly empty, to
+    /// what fits then: below 10 % to Redis 7.2, an eighth after that, 13 % of Valkey's entries.
+    #[must_use]
+    pub fn emptied(mut self, server: Server, keys: u64) -> Self {
+        loop {
+            let (least, room) = if self.has_buckets {
+                let least = self.room * 7 * 13 / 100;
+                (least, (least * 5).div_ceil(32).next_power_of_two())
+            } else {
+                let is_old = server < Server::Redis74
+                    || matches!(server, Server::Valkey72 | Server::Valkey80);
+                let least = self.room / if is_old { 10 } else { 8 };
+                (least, least.next_power_of_two().max(4))
+            };
+            if keys > least || room >= self.room {
+                return self;
+            }
+            self.room = room;
+        }
+    }
+
+    pub(super) fn bytes(self, cost: &Cost, keys: u64) -> u64 {
+        match (self.room, self.has_buckets) {
+            (0, _) => 0,
+            (room, true) => cost.buckets_at(room, keys),
+            (room, false) if cost.server.has_kvobj() => {
+                cost.block(8 * room) + cost.chained_at(room, keys)
+            }
+            (room, false) => cost.block(8 * room),
+        }
+    }
 }

@@ -25,6 +25,12 @@ pub(super) struct Sized {
     pub(super) elements: u64,
     /// For strings: how the value relates to its object.
     pub(super) string: Option<StringForm>,
+    /// For hashes: whether fields expire, for which the database keeps an index.
+    pub(super) has_volatile_fields: bool,
+    /// Longest element that was seen by itself.
+    pub(super) longest: u64,
+    /// For tables and skiplists: bytes if it were packed.
+    pub(super) packed: Option<u64>,
 }
 
 /// A string value.
@@ -39,6 +45,8 @@ pub(super) enum StringForm {
 /// Bytes of fields and values up to which newer servers keep both in one allocation.
 const ENTRY_MAX: u64 = 128;
 const LISTPACK_FRAME: u64 = 7;
+/// The same of a ziplist: bytes, tail, count, end.
+const ZIPLIST_FRAME: u64 = 11;
 
 /// The visitor that sizes. [`ValueSize::begin`] before and [`ValueSize::finish`] after each value.
 #[derive(Debug)]
@@ -105,13 +113,21 @@ impl ValueSize {
 
     /// What the value came to.
     pub(super) fn finish(&mut self) -> Sized {
+        let sized = self.total();
+        // The walk prices every candidate; a packed value is one block after all.
+        let is_one_block = matches!(sized.encoding, "listpack" | "ziplist" | "intset");
+        self.cost.settle(sized.bytes, sized.elements, is_one_block);
+        sized
+    }
+
+    fn total(&mut self) -> Sized {
         let kind = self.sums.kind.map_or(DataType::String, ValueType::data_type);
         match kind {
             DataType::String => self.sums.string.unwrap_or(string(Text::Bytes(&[]))),
             DataType::List => self.list(),
             DataType::Set => self.set(),
             DataType::Zset => self.zset(),
-            DataType::Hash => self.hash(),
+            DataType::Hash => Sized { has_volatile_fields: self.sums.expiring > 0, ..self.hash() },
             DataType::Stream => {
                 let (bytes, elements) = self.stream.finish(&self.cost);
                 sized("stream", bytes, elements)
@@ -165,7 +181,15 @@ impl ValueSize {
                 sums.elements,
             );
         }
-        sized("hashtable", sums.separate + self.plain_table(sums.elements), sums.elements)
+        let table = self.plain_table(sums.elements);
+        self.spread("hashtable", sums.separate + table, !self.cost.server.is_before_72())
+    }
+
+    /// What does not fit a packed encoding, with what it would take if it did.
+    fn spread(&self, encoding: &'static str, bytes: u64, may_pack: bool) -> Sized {
+        let longest = self.sums.longest;
+        let packed = (may_pack && self.sums.expiring == 0).then(|| self.repacked());
+        Sized { longest, packed, ..sized(encoding, bytes, self.sums.elements) }
     }
 
     /// A table whose entries are the elements themselves, where the server has such.
@@ -190,7 +214,12 @@ impl ValueSize {
             return sized(self.packed_name(), self.repacked(), sums.elements);
         }
         let bytes = sums.separate / MILLI + self.cost.skiplist(sums.elements);
-        sized("skiplist", bytes, sums.elements)
+        self.spread("skiplist", bytes, sums.elements <= self.scores_max())
+    }
+
+    /// Members up to which the text of scores is worth its price: what packing would take is then known.
+    fn scores_max(&self) -> u64 {
+        4 * self.limits.zset_entries
     }
 
     fn hash(&self) -> Sized {
@@ -216,7 +245,7 @@ impl ValueSize {
             let name = if sums.expiring > 0 { "listpackex" } else { self.packed_name() };
             return sized(name, self.repacked() + extra, sums.elements);
         }
-        sized("hashtable", sums.separate + self.hash_table(), sums.elements)
+        self.spread("hashtable", sums.separate + self.hash_table(), true)
     }
 
     fn hash_table(&self) -> u64 {
@@ -282,7 +311,18 @@ impl ValueSize {
 
     /// Elements as one packed encoding.
     fn repacked(&self) -> u64 {
-        self.cost.block(LISTPACK_FRAME + self.sums.entry_bytes)
+        let frame = if self.has_ziplists() { ZIPLIST_FRAME } else { LISTPACK_FRAME };
+        self.cost.block(frame + self.sums.entry_bytes)
+    }
+
+    fn has_ziplists(&self) -> bool {
+        self.cost.server == Server::Redis62
+    }
+
+    /// Bytes of an element of a hash or a sorted set in its packed encoding.
+    #[inline]
+    fn packed_entry(&self, text: &Text<'_>) -> u64 {
+        if self.has_ziplists() { ziplist::entry_bytes(text) } else { listpack::entry_bytes(text) }
     }
 
     #[inline]
@@ -303,14 +343,14 @@ impl ValueSize {
         let length = text.length();
         self.sums.elements += 1;
         self.sums.longest = self.sums.longest.max(length);
-        self.sums.entry_bytes += listpack::entry_bytes(&text);
+        self.sums.entry_bytes += self.packed_entry(&text);
         self.sums.separate += self.cost.skiplist_member(length);
     }
 
     #[inline]
     fn score(&mut self, score: f64) {
         // Only values that may become a listpack ask for the text of their scores, which is dear.
-        if self.sums.stated <= self.limits.zset_entries {
+        if self.sums.stated <= self.scores_max() {
             self.sums.entry_bytes += score_bytes(score);
         }
     }
@@ -323,7 +363,7 @@ impl ValueSize {
         let is_short = self.sums.longest <= self.limits.hash_value_bytes;
         self.sums.short_pairs += u64::from(is_short);
         self.sums.elements += 1;
-        self.sums.entry_bytes += listpack::entry_bytes(&value);
+        self.sums.entry_bytes += self.packed_entry(&value);
         self.sums.value = length;
         self.sums.separate += self.pair_bytes(self.sums.field, length, false);
     }
@@ -494,7 +534,7 @@ impl Visitor for ValueSize {
             Event::Field(text) => {
                 self.sums.field = text.length();
                 self.sums.longest = self.sums.longest.max(self.sums.field);
-                self.sums.entry_bytes += listpack::entry_bytes(&text);
+                self.sums.entry_bytes += self.packed_entry(&text);
             }
             Event::Value(text) => self.pair(text),
             Event::FieldExpiry(expiry) => self.field_expiry(expiry),
@@ -523,11 +563,19 @@ pub(super) fn string(text: Text<'_>) -> Sized {
         Some(value) => ("int", StringForm::Int(value)),
         None => ("raw", StringForm::Text(text.length())),
     };
-    Sized { encoding, bytes: 0, elements: text.length(), string: Some(form) }
+    Sized { string: Some(form), ..sized(encoding, 0, text.length()) }
 }
 
 fn sized(encoding: &'static str, bytes: u64, elements: u64) -> Sized {
-    Sized { encoding, bytes, elements, string: None }
+    Sized {
+        encoding,
+        bytes,
+        elements,
+        string: None,
+        has_volatile_fields: false,
+        longest: 0,
+        packed: None,
+    }
 }
 
 fn int_width(value: i64) -> u64 {

@@ -186,8 +186,9 @@ fn node<V: Visitor>(bytes: &[u8], place: Place, master: Id, visitor: &mut V) -> 
     if entries.integer()? != 0 {
         return Err(wrong(&entries, "the master entry does not end in zero"));
     }
-    if live == 0 && deleted == 0 {
-        return Err(wrong(&entries, "a node has no entries"));
+    // Servers take a node away with its last live entry; 8.8 refuses one that was left.
+    if live == 0 {
+        return Err(wrong(&entries, "a node has no live entries"));
     }
     for _ in 0..live.saturating_add(deleted) {
         let is_deleted = entry(&mut entries, master, fields, visitor)?;

@@ -208,6 +208,23 @@ fn content(data: &[u8]) -> Result<(Text<'_>, usize), &'static str> {
     }
 }
 
+/// Bytes that an element takes in a ziplist, behind one of less than 254 bytes.
+pub fn entry_bytes(text: &Text<'_>) -> u64 {
+    1 + match text.as_int() {
+        Some(0..=12) => 1,
+        Some(value) if i8::try_from(value).is_ok() => 2,
+        Some(value) if i16::try_from(value).is_ok() => 3,
+        Some(-8_388_608..=8_388_607) => 4,
+        Some(value) if i32::try_from(value).is_ok() => 5,
+        Some(_) => 9,
+        None => match text.length() {
+            length @ 0..=63 => length + 1,
+            length @ 64..=16_383 => length + 2,
+            length => length + 5,
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,7 +22,7 @@ use crate::value;
 const COMPRESSED: u8 = 0xc3;
 
 const TOO_MANY_KEYS: &str =
-    "repeated keys: more keys than are remembered by default; ask for it to spend the memory";
+    "repeated keys: more keys than are remembered by default (--all-keys spends the memory)";
 const TOO_LARGE: &str = "repeated elements of values too large to remember every element";
 
 /// Verifies a snapshot that is all there.

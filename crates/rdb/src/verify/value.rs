@@ -25,6 +25,8 @@ pub(super) struct ValueCheck {
     consumers: Seen,
     scratch: Scratch,
     pending: Pending,
+    /// In a vector set: integers of its head met so far.
+    vector_head: Option<u8>,
 }
 
 /// Unacknowledged entries of the group at hand.
@@ -46,6 +48,7 @@ impl ValueCheck {
             consumers: Seen::new(),
             scratch: Scratch::default(),
             pending: Pending::default(),
+            vector_head: None,
         }
     }
 
@@ -56,6 +59,21 @@ impl ValueCheck {
         self.flaws.clear();
         self.elements.clear();
         self.groups.clear();
+        self.vector_head = None;
+    }
+
+    /// The head of a vector set: dimensions, elements, then quantization in the low byte (0 none, 1 eight bits, 2 binary)
+    /// (redis:modules/vector-sets/vset.c:VectorSetRdbSave). Other modules' integers mean nothing to us.
+    fn module_int(&mut self, value: u64) {
+        let Some(position) = self.vector_head else { return };
+        match position {
+            0 if value == 0 => self.wrong(FlawKind::BadModule("a vector set has no dimensions")),
+            2 if value & 0xff > 2 => {
+                self.wrong(FlawKind::BadModule("a vector set has an unknown quantization"));
+            }
+            _ => {}
+        }
+        self.vector_head = (position < 2).then_some(position + 1);
     }
 
     fn element(&mut self, text: Text<'_>) {
@@ -164,6 +182,10 @@ impl Visitor for ValueCheck {
         match event {
             Event::Member(text) | Event::Scored(text) | Event::Field(text) => self.element(text),
             Event::Stream(part) => self.stream(part),
+            Event::ModuleId(id) => {
+                self.vector_head = (crate::value::module::name(id) == "vectorset").then_some(0);
+            }
+            Event::ModuleInt(value) => self.module_int(value),
             _ => {}
         }
     }

@@ -70,11 +70,13 @@ const untip = () => { $("tip").hidden = true; };
 
 // ---------- the fleet ----------
 const fleet = { data: null, filter: "", only: "", sort: "verdict", rows: new Map(), shown: 200, here: -1 };
+/** What is reached first: the limit on RSS, or maxmemory. */
+const full = (r) => [r.until, r.until_maxmemory].filter(Boolean).sort((a, b) => a.likely_s - b.likely_s)[0] || null;
 const SORTS = {
   verdict: ["worst first", (a, b) => ORDER.indexOf(verdict(a)) - ORDER.indexOf(verdict(b)) || (b.waste || 0) - (a.waste || 0)],
   waste: ["most waste", (a, b) => (b.waste ?? -1) - (a.waste ?? -1)],
   headroom: ["least headroom", (a, b) => (a.headroom ?? Infinity) - (b.headroom ?? Infinity)],
-  until: ["soonest at its limit", (a, b) => (a.until?.likely_s ?? Infinity) - (b.until?.likely_s ?? Infinity)],
+  until: ["soonest at its limit", (a, b) => (full(a)?.likely_s ?? Infinity) - (full(b)?.likely_s ?? Infinity)],
   rss: ["largest", (a, b) => (b.rss || 0) - (a.rss || 0)],
   shard: ["by deployment", (a, b) => a.group.localeCompare(b.group) || (a.shard || a.name).localeCompare(b.shard || b.name) || a.name.localeCompare(b.name)],
   name: ["by name", (a, b) => a.name.localeCompare(b.name)],
@@ -106,7 +108,7 @@ function describe(r) {
 }
 function cells(r) {
   const v = verdict(r);
-  const until = r.until ? `full in ${span(r.until.likely_s)}` : r.headroom === null ? "" : r.limit ? `of ${bytes(r.limit)}` : "";
+  const until = full(r) ? `${full(r) === r.until ? "limit" : "maxmemory"} in ${span(full(r).likely_s)}` : r.headroom === null ? "" : r.limit ? `of ${bytes(r.limit)}` : "";
   return [
     h("span", { class: "c-v" }, badge(v)),
     h("span", { class: "c-name" }, h("span", { class: "name" }, r.name), h("span", { class: "what" }, describe(r))),
@@ -128,8 +130,8 @@ function headline(all) {
   return [`${many(all.length, "server")}: ${parts.join(", ")}. ${waste ? bytes(waste) + " could come back." : ""}`, count];
 }
 function soonest(all) {
-  const r = all.filter((x) => x.until && !x.failure).sort(SORTS.until[1])[0];
-  if (r) { const u = r.until; return `The first to reach its limit is ${r.name}, in about ${span(u.likely_s)} (${span(u.soonest_s)} to ${u.latest_s ? span(u.latest_s) : "never"}) if it goes on like this.`; }
+  const r = all.filter((x) => full(x) && !x.failure).sort(SORTS.until[1])[0];
+  if (r) { const u = full(r); return `The first to reach its ${u === r.until ? "limit" : "maxmemory"} is ${r.name}, in about ${span(u.likely_s)} (${span(u.soonest_s)} to ${u.latest_s ? span(u.latest_s) : "never"}) if it goes on like this.`; }
   return all.length ? "No server is certainly heading for its limit." : "";
 }
 function listed() {
@@ -275,6 +277,8 @@ function outlookCard(d) {
     out.push(line("Resident memory", o.rss)); if (o.fragmentation) out.push(line("Fragmentation", o.fragmentation));
     const u = o.until_limit;
     out.push(h("p", {}, u ? h("b", {}, `At this rate the limit is reached in about ${span(u.likely_s)} (${span(u.soonest_s)} to ${u.latest_s ? span(u.latest_s) : "never"}).`) : d.limit ? "The limit is not being approached for certain." : "No limit is known."));
+    const m = o.until_maxmemory;
+    if (m) out.push(h("p", {}, h("b", {}, `The data reaches maxmemory in about ${span(m.likely_s)} (${span(m.soonest_s)} to ${m.latest_s ? span(m.latest_s) : "never"}).`)));
     if (o.fragmentation_since_s) {
       const t = o.fragmentation_since_s, then = one.events.filter((e) => ["config", "version", "role", "restart"].includes(e.what) && e.at_s <= t + 300 && e.at_s >= t - 1800);
       out.push(h("p", {}, `Fragmentation has been rising since ${when(t, true)}.`, then.length ? " What changed then:" : " Nothing that unfrag can see was changed then."), then.length ? h("ul", {}, then.map((e) => h("li", {}, e.text))) : null);

@@ -3,7 +3,7 @@
 use super::family::Page;
 use super::{Shown, View};
 use crate::point::{Column, headroom};
-use crate::trend::Slope;
+use crate::trend::{Outlook, Slope, Until};
 use unfrag_model::{Estimate, Severity};
 
 pub(super) fn write(page: &mut Page, shown: &[Shown]) {
@@ -354,12 +354,23 @@ fn trends(page: &mut Page, shown: &[Shown]) {
             }
         }
     }
-    let mut family = page.gauge(
-        "unfrag_time_to_limit_seconds",
-        "Seconds until RSS reaches the limit; absent when it is not certainly going there.",
-    );
+    let limit = "Seconds until RSS reaches the limit; absent when it is not certainly going there.";
+    until(page, shown, "unfrag_time_to_limit_seconds", limit, |o| o.until_limit);
+    let max =
+        "Seconds until the data reaches maxmemory; absent when it is not certainly going there.";
+    until(page, shown, "unfrag_time_to_maxmemory_seconds", max, |o| o.until_maxmemory);
+}
+
+fn until(
+    page: &mut Page,
+    shown: &[Shown],
+    name: &'static str,
+    help: &'static str,
+    which: impl Fn(&Outlook) -> Option<Until>,
+) {
+    let mut family = page.gauge(name, help);
     for s in shown {
-        let Some(until) = s.outlook.until_limit else { continue };
+        let Some(until) = which(&s.outlook) else { continue };
         family.put_with(&s.label, &[("bound", "likely")], Some(until.likely_s));
         family.put_with(&s.label, &[("bound", "soonest")], Some(until.soonest_s));
         family.put_with(&s.label, &[("bound", "latest")], until.latest_s);

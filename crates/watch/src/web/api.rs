@@ -222,6 +222,13 @@ pub(super) async fn history(
     let node = find(&app, id)?;
     let (from_s, until_s) = span.bounds();
     let recent = node.state().recent.clone();
+    if let Some(store) = app.fleet.settings().prometheus.clone() {
+        let read = store.series(&node.name, from_s, until_s).await;
+        let series = read.map_err(|why| {
+            (StatusCode::BAD_GATEWAY, format!("the store of figures cannot be read: {why}\n"))
+        })?;
+        return Ok(Json(charted(&series)));
+    }
     let reader = reader(&app).map_err(|e| broken(&e))?;
     let series = aside(move || match reader {
         Some(reader) => reader.series(id, from_s, until_s, &recent),
@@ -231,6 +238,10 @@ pub(super) async fn history(
     })
     .await?
     .map_err(|e| broken(&e))?;
+    Ok(Json(charted(&series)))
+}
+
+fn charted(series: &crate::history::query::Series) -> Value {
     let column = |points: &[Point], column: Column| -> Vec<Option<i64>> {
         points.iter().map(|p| p.get(column)).collect()
     };
@@ -239,12 +250,12 @@ pub(super) async fn history(
         means.insert(c.name().to_owned(), json!(column(&series.means, c)));
     }
     let times: Vec<i64> = series.means.iter().map(|p| p.at_s).collect();
-    Ok(Json(json!({
+    json!({
         "step_s": series.step_s,
         "at_s": times,
         "means": means,
         "peaks": { "rss": column(&series.peaks, Column::Rss), "used": column(&series.peaks, Column::Used) },
-    })))
+    })
 }
 
 pub(super) async fn bins(
@@ -329,6 +340,7 @@ fn row(node: &Node) -> Value {
         "headroom": report.and_then(headroom),
         "waste": report.and_then(waste),
         "until": state.outlook.until_limit,
+        "until_maxmemory": state.outlook.until_maxmemory,
         "fragmentation_since_s": state.outlook.fragmentation_since_s,
         "alerts": alerts,
         "quiet": view.and_then(|v| v.quiet).map(|q| format!("{q:?}").to_lowercase()),

@@ -25,7 +25,7 @@ use unfrag_rdb::verify::Feed;
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Refused {
-    message: String,
+    pub(crate) message: String,
 }
 
 /// Fetching ended early; nothing is left of it. Exit code 7.

@@ -1,0 +1,188 @@
+//! Keys of running servers: each one's snapshot goes straight into the analysis while it arrives, several at a time.
+
+use super::{options, size_for};
+use crate::commands::rdb::Refused;
+use crate::exit::UsageError;
+use crate::keys_args::KeysArgs;
+use crate::printer::Printer;
+use anyhow::Context;
+use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+use unfrag_client::replication::SnapshotReader;
+use unfrag_client::{
+    Address, ClientError, ConnectOptions, DiscoverOptions, SurveyOptions, Target, survey,
+};
+use unfrag_diagnose::{diagnose, fork_refusal};
+use unfrag_keys::{Analysis, Options, Report};
+use unfrag_model::{MallocStats, Sample};
+use unfrag_rdb::SizeFor;
+
+/// Servers read at once: each makes its host fork, and here a core is enough for several.
+const AT_ONCE: usize = 4;
+
+/// One server to read.
+struct Source {
+    address: Address,
+    options: ConnectOptions,
+    size_for: SizeFor,
+    sample: Sample,
+}
+
+/// Reads all servers named; of a Cluster every primary.
+pub(super) fn read(
+    args: &KeysArgs,
+    malloc_stats: Option<MallocStats>,
+    printer: &Printer,
+) -> anyhow::Result<Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    let sources = runtime.block_on(sources(args, printer))?;
+    if !args.live.force {
+        sources.iter().try_for_each(guard)?;
+    }
+    // Bins of several servers have nothing to do with each other.
+    let own_stats = match sources.as_slice() {
+        [only] => only.sample.malloc_stats.clone(),
+        _ => None,
+    };
+    let is_cluster = sources.iter().any(|s| s.sample.info.count("cluster_enabled") == Some(1));
+    let options = Options { by_slot: args.by_slot || is_cluster, ..options(args) };
+    let deadline = args.live.deadline.map(|after| Instant::now() + after);
+    let analysis = all(&sources, &options, deadline)?;
+    Ok(analysis.report(malloc_stats.or(own_stats).as_ref()))
+}
+
+/// The servers named, and for each what it is.
+async fn sources(args: &KeysArgs, printer: &Printer) -> anyhow::Result<Vec<Source>> {
+    let named = args.connect.named()?;
+    for warning in &named.warnings {
+        printer.talk(&format!("warning: {warning}"));
+    }
+    let survey_options = SurveyOptions {
+        discover: DiscoverOptions { replication: false },
+        ..SurveyOptions::default()
+    };
+    let mut sources = vec![];
+    for (target, options) in &named.targets {
+        let found = survey(&[(target.clone(), options.clone())], &survey_options).await;
+        for problem in &found.problems {
+            printer.talk(&format!("warning: {} is not read: {}", problem.what, problem.why));
+        }
+        let several = found.readings.len() > 1;
+        for reading in found.readings {
+            let sample = reading.result?;
+            let address = match (&reading.node, target) {
+                (Some(node), _) => node.address.clone(),
+                (None, Target::Server(address)) => address.clone(),
+                (None, Target::Sentinel { .. }) => continue,
+            };
+            // A replica holds its primary's keys once more; the one that was named by itself is meant.
+            if several && sample.info.is_replica() {
+                continue;
+            }
+            let options = ConnectOptions { db: 0, resp3: false, ..options.clone() };
+            let size_for = sized_like(args, &sample)?;
+            sources.push(Source { address, options, size_for, sample });
+        }
+    }
+    Ok(sources)
+}
+
+/// The server itself, unless another one was named.
+fn sized_like(args: &KeysArgs, sample: &Sample) -> anyhow::Result<SizeFor> {
+    let named = size_for(&args.size)?;
+    if args.size.server.is_some() {
+        return Ok(named);
+    }
+    let own = SizeFor::like(sample).ok_or_else(|| UsageError {
+        message: format!(
+            "the structures of {} are not known; name a server with --for",
+            sample.info.engine()
+        ),
+    })?;
+    let allocator = if args.size.allocator.is_some() { named.allocator } else { own.allocator };
+    Ok(SizeFor { allocator, ..own })
+}
+
+/// What must hold before a server is made to fork.
+fn guard(source: &Source) -> anyhow::Result<()> {
+    let why = fork_refusal(&diagnose(&source.sample));
+    why.map_or(Ok(()), |why| {
+        let message = format!(
+            "{}: a snapshot makes it fork, and {why} (--force reads all the same)",
+            source.address
+        );
+        Err(Refused { message }.into())
+    })
+}
+
+/// Every server's analysis, joined in the order named so that the report does not depend on who was first.
+fn all(
+    sources: &[Source],
+    options: &Options,
+    deadline: Option<Instant>,
+) -> anyhow::Result<Analysis> {
+    let next = Mutex::new(sources.iter().enumerate());
+    let done = Mutex::new(vec![]);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(sources.len()) {
+            scope.spawn(|| {
+                loop {
+                    let taken = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some((place, source)) = taken else { break };
+                    let result = one(source, options.clone(), deadline);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(place, _)| *place);
+    let mut whole: Option<Analysis> = None;
+    for (_, result) in done {
+        let analysis = result?;
+        match &mut whole {
+            Some(sum) => sum.join(analysis),
+            None => whole = Some(analysis),
+        }
+    }
+    whole.ok_or_else(|| UsageError { message: "no server was named".to_owned() }.into())
+}
+
+fn one(source: &Source, options: Options, deadline: Option<Instant>) -> anyhow::Result<Analysis> {
+    let reader = SnapshotReader::open(&source.address, &source.options)?;
+    let mut failed = None;
+    let until = Until { reader, deadline, failed: &mut failed };
+    let name = source.address.to_string();
+    let analysis = Analysis::of_reader(&name, until, &source.size_for, options)
+        .with_context(|| format!("failed to read the snapshot of {name}"))?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(analysis),
+    }
+}
+
+/// A reader that ends at a deadline, and keeps the reason why it failed.
+struct Until<'f> {
+    reader: SnapshotReader,
+    deadline: Option<Instant>,
+    failed: &'f mut Option<ClientError>,
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if self.deadline.is_some_and(|at| Instant::now() >= at) {
+            // The analysis reports that the snapshot ended early, and of what it is.
+            return Ok(0);
+        }
+        self.reader.read(room).map_err(|error| {
+            let kind = error.kind();
+            let inner = error.into_inner().and_then(|e| e.downcast::<ClientError>().ok());
+            *self.failed = inner.map(|e| *e);
+            kind.into()
+        })
+    }
+}

@@ -1,0 +1,293 @@
+//! What `reshape` shows: the dry run, the progress, the outcome.
+
+use super::paint::Paint;
+use super::text::{printable, wrap};
+use serde::Serialize;
+use unfrag_act::Status;
+use unfrag_act::outcome::Skipped;
+use unfrag_act::reshape::outcome::Fields;
+use unfrag_act::reshape::run::Progress;
+use unfrag_act::reshape::{Outcome, Preview, Shape, Spec};
+use unfrag_model::{human, signed_human};
+
+/// Keys left alone that are named, where not all are.
+const NAMED: usize = 6;
+
+/// The dry runs.
+pub(crate) fn previews(previews: &[&Preview], paint: Paint, allow: bool, verbose: bool) -> String {
+    let all = previews.iter().map(|p| preview(p, paint, allow, verbose));
+    all.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+fn preview(p: &Preview, paint: Paint, allow: bool, verbose: bool) -> String {
+    let mut lines = vec![format!(
+        "{}  {}: {}",
+        paint.bold("DRY RUN"),
+        paint.bold(&printable(&p.target)),
+        answer(p)
+    )];
+    lines.push(String::new());
+    if p.matching == 0 {
+        let hint =
+            format!("{} unfrag keys {}   shows the patterns there are", paint.arrow(), p.target);
+        lines.push(line(&hint, paint));
+        return lines.join("\n");
+    }
+    lines.extend(layouts(p));
+    lines.push(String::new());
+    if let Some(fields) = &p.fields {
+        lines.push(line(&thresholds(fields), paint));
+    }
+    let read = if p.sampled >= p.matching {
+        format!("all {} read", count(p.matching))
+    } else {
+        format!("{} of {} read", count(p.sampled), count(p.matching))
+    };
+    lines.push(line(
+        &format!("{read}; both layouts sized for this server ({}); nothing was written", p.server),
+        paint,
+    ));
+    if let Some(suggestion) = &p.suggestion {
+        let text = format!(
+            "better: --into '{}', about {} fields a hash: {}",
+            suggestion.into, suggestion.fields, suggestion.why
+        );
+        lines.push(line(&text, paint));
+    }
+    lines.extend(skipped(&p.skipped, paint, verbose));
+    lines.extend(p.notes.iter().map(|note| line(&format!("note: {note}"), paint)));
+    lines.push(String::new());
+    let mut blocked = false;
+    for hindrance in &p.hindrances {
+        let passed = allow && hindrance.overridable;
+        blocked |= !passed;
+        let word = if passed { "allowed" } else { "refused" };
+        lines.push(line(&format!("{word}: {}", printable(&hindrance.why)), paint));
+        if !passed {
+            lines.push(line(&format!("{} {}", paint.arrow(), hindrance.hint), paint));
+        }
+    }
+    if !blocked {
+        lines.push(format!("  {} {} --yes", paint.arrow(), command(&p.target, &p.spec)));
+    }
+    lines.join("\n").trim_end().to_owned()
+}
+
+/// The answer in one sentence, with bytes.
+fn answer(p: &Preview) -> String {
+    let saved = p.predicted_bytes;
+    let change = match (saved, p.spec.reverse) {
+        _ if p.matching == 0 => return format!("nothing here matches {}", wording(&p.spec)),
+        (0.., _) => format!("would save {} of {}", human(saved.unsigned_abs()), human(p.bytes_now)),
+        (_, true) => format!("the old layout takes {} more again", human(saved.unsigned_abs())),
+        (_, false) => format!("would COST {} more than now", human(saved.unsigned_abs())),
+    };
+    format!("{change} ({} keys, then {})", count(p.keys_before), count(p.keys_after))
+}
+
+fn wording(spec: &Spec) -> String {
+    match (&spec.shape, spec.reverse) {
+        (Shape::Hash(w), false) => format!("'{}'", w.keys),
+        (Shape::Hash(w), true) => format!("'{}'", w.into),
+        (Shape::Compress { keys, min_bytes, .. }, false) => {
+            format!("'{keys}' with {min_bytes} bytes or more")
+        }
+        (Shape::Compress { keys, codec, .. }, true) => {
+            format!("'{keys}' with {} values", codec.name())
+        }
+    }
+}
+
+/// Now and then.
+fn layouts(p: &Preview) -> Vec<String> {
+    let (now, then) = match (&p.spec.shape, p.spec.reverse) {
+        (Shape::Hash(w), false) => {
+            let hashes = p.fields.map_or(0, |f| f.hashes);
+            (
+                format!("{} keys {}", count(p.matching), w.keys),
+                format!("{} hashes {}", count(hashes), w.into),
+            )
+        }
+        (Shape::Hash(w), true) => {
+            (format!("{} fields in {}", count(p.matching), w.into), format!("keys {}", w.keys))
+        }
+        (Shape::Compress { codec, .. }, false) => (
+            format!("{} values", count(p.matching)),
+            format!("{} where that is smaller", codec.name()),
+        ),
+        (Shape::Compress { codec, .. }, true) => {
+            (format!("{} {} values", count(p.matching), codec.name()), "unpacked".to_owned())
+        }
+    };
+    vec![
+        format!("  now  {:>10}   {}", human(p.bytes_now), printable(&now)),
+        format!("  then {:>10}   {}", human(p.bytes_after), printable(&then)),
+    ]
+}
+
+fn thresholds(f: &Fields) -> String {
+    let sizes = format!("{:.1} fields a hash on average, {} at most", f.mean, f.most);
+    let limit = format!(
+        "this server keeps up to {} fields of {} bytes compact",
+        f.limit, f.value_limit_bytes
+    );
+    let verdict = match f.tables {
+        0 => "all would be".to_owned(),
+        n => {
+            format!("{} of {} would not be, and take more", count(n.min(f.hashes)), count(f.hashes))
+        }
+    };
+    format!("{sizes}; {limit}: {verdict}")
+}
+
+fn skipped(skipped: &[Skipped], paint: Paint, verbose: bool) -> Vec<String> {
+    let named = if verbose { usize::MAX } else { NAMED };
+    let mut lines: Vec<String> = skipped
+        .iter()
+        .take(named)
+        .map(|s| line(&format!("left alone: {}: {}", printable(&s.what), printable(&s.why)), paint))
+        .collect();
+    if skipped.len() > named {
+        lines.push(line(
+            &format!("and {} more lines of that kind (-v shows them)", skipped.len() - named),
+            paint,
+        ));
+    }
+    lines
+}
+
+fn line(text: &str, paint: Paint) -> String {
+    format!("  {}", wrap(text, paint.width, 4))
+}
+
+/// The command to type next.
+fn command(target: &str, spec: &Spec) -> String {
+    let own = match &spec.shape {
+        Shape::Hash(w) => {
+            let field = w.field.as_ref().map_or_else(String::new, |f| format!(" --field '{f}'"));
+            format!("hash --match '{}' --into '{}'{field}", w.keys, w.into)
+        }
+        Shape::Compress { keys, codec, min_bytes } => {
+            format!("compress --match '{keys}' --codec {} --min-size {min_bytes}", codec.name())
+        }
+    };
+    let reverse = if spec.reverse { " --reverse" } else { "" };
+    format!("unfrag reshape {own}{reverse} {}", printable(target))
+}
+
+/// `1,234,567`.
+fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// One line: how far, and what others feel of it.
+pub(crate) fn progress(p: &Progress) -> String {
+    let added = p.latency.p99.saturating_sub(p.baseline.p99);
+    format!("  {} of about {} · p99 +{:.1} ms", count(p.done), count(p.of), added as f64 / 1000.0)
+}
+
+/// What came of it, the answer first.
+pub(crate) fn outcomes(outcomes: &[&Outcome], paint: Paint, verbose: bool) -> String {
+    let all = outcomes.iter().map(|o| outcome(o, paint, verbose));
+    all.collect::<Vec<_>>().join("\n\n") + "\n"
+}
+
+fn outcome(o: &Outcome, paint: Paint, verbose: bool) -> String {
+    let word = match o.status {
+        Status::Failed => "FAILED",
+        Status::Stopped => "STOPPED",
+        Status::Bounded => "ENDED EARLY",
+        _ => "DONE",
+    };
+    let what = match o.spec.kind() {
+        "hash" if o.spec.reverse => format!("{} fields are keys again", count(o.done)),
+        "hash" => format!("{} keys are in {} hashes now", count(o.done), count(o.hashes)),
+        _ if o.spec.reverse => format!("{} values are unpacked again", count(o.done)),
+        _ => format!("{} values are compressed now", count(o.done)),
+    };
+    let mut lines = vec![format!(
+        "{}  {}: {} saved, {} expected; {what}",
+        paint.bold(word),
+        paint.bold(&printable(&o.target)),
+        signed_human(o.measured_bytes),
+        signed_human(o.predicted_bytes),
+    )];
+    if let Some(error) = &o.error {
+        lines.push(line(&printable(error), paint));
+    }
+    lines.push(String::new());
+    let seconds = o.duration_ms as f64 / 1000.0;
+    lines.push(line(
+        &format!(
+            "{} keys before, {} now; {seconds:.1} s",
+            count(o.keys_before),
+            count(o.keys_after)
+        ),
+        paint,
+    ));
+    lines.extend(skipped(&o.skipped, paint, verbose));
+    let again = command(&o.target, &o.spec);
+    let next = match o.status {
+        Status::Done if o.spec.reverse => None,
+        Status::Done => Some(format!("the way back: {again} --reverse --yes")),
+        _ => Some(format!(
+            "every key is whole, in one layout or the other; go on: {again} --yes · put back: unfrag undo {}",
+            printable(&o.target)
+        )),
+    };
+    lines.extend(next.map(|next| line(&format!("{} {next}", paint.arrow()), paint)));
+    lines.join("\n")
+}
+
+/// `unfrag.reshape/1`: of a dry run and of a run alike.
+#[derive(Serialize)]
+struct Document<'a, T> {
+    schema: &'static str,
+    kind: &'static str,
+    applied: bool,
+    /// Unknown before it was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured_bytes: Option<Option<i64>>,
+    #[serde(flatten)]
+    of: &'a T,
+}
+
+const SCHEMA: &str = "unfrag.reshape/1";
+
+pub(crate) fn previews_json(previews: &[&Preview]) -> serde_json::Result<String> {
+    let documents = previews.iter().map(|p| Document {
+        schema: SCHEMA,
+        kind: p.spec.kind(),
+        applied: false,
+        measured_bytes: Some(None),
+        of: *p,
+    });
+    one_or_many(&documents.collect::<Vec<_>>())
+}
+
+pub(crate) fn outcomes_json(outcomes: &[&Outcome]) -> serde_json::Result<String> {
+    let documents = outcomes.iter().map(|o| Document {
+        schema: SCHEMA,
+        kind: o.spec.kind(),
+        applied: true,
+        measured_bytes: None,
+        of: *o,
+    });
+    one_or_many(&documents.collect::<Vec<_>>())
+}
+
+fn one_or_many<T: Serialize>(documents: &[T]) -> serde_json::Result<String> {
+    let text = match documents {
+        [one] => serde_json::to_string_pretty(one),
+        many => serde_json::to_string_pretty(many),
+    };
+    text.map(|text| text + "\n")
+}

@@ -1,0 +1,399 @@
+//! `unfrag keys` as people meet it: on real servers of every kind, on their snapshots, on a Cluster, and on hostile keys.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+use unfrag_testbed::deployment::Cluster;
+use unfrag_testbed::workload::Workload;
+use unfrag_testbed::{Kind, Options, Server, measure, require};
+
+fn unfrag(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_unfrag"))
+        .arg("keys")
+        .args(args)
+        .env("LC_ALL", "C.UTF-8")
+        .env_remove("REDISCLI_AUTH")
+        .output()
+        .unwrap()
+}
+
+/// What it prints; it must have gone well.
+fn printed(args: &[&str]) -> String {
+    let output = unfrag(args);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&printed(&[args, &["-o", "json"]].concat())).unwrap()
+}
+
+/// Does not wait for more replicas before it forks.
+fn eager() -> Options {
+    Options::args(&["--repl-diskless-sync-delay", "0"])
+}
+
+fn start(kind: Kind) -> (Server, redis::Connection) {
+    let server = Server::start(kind, &eager()).unwrap();
+    let connection = server.connection().unwrap();
+    (server, connection)
+}
+
+fn lua(connection: &mut redis::Connection, script: &str) {
+    redis::cmd("EVAL").arg(script).arg(0).exec(connection).unwrap();
+}
+
+fn saved(server: &Server, connection: &mut redis::Connection) -> String {
+    redis::cmd("SAVE").exec(connection).unwrap();
+    server.folder().join("dump.rdb").to_str().unwrap().to_owned()
+}
+
+/// What does not depend on the second at which it was read.
+fn sums(report: &Value) -> Vec<(Value, Value, Value, Value)> {
+    let rows = report["patterns"].as_array().unwrap().iter();
+    rows.map(|r| [&r["pattern"], &r["keys"], &r["bytes"], &r["types"]].map(Clone::clone).into())
+        .collect()
+}
+
+fn pattern<'j>(report: &'j Value, name: &str) -> &'j Value {
+    let rows = report["patterns"].as_array().unwrap();
+    rows.iter().find(|r| r["pattern"] == name).unwrap_or(&Value::Null)
+}
+
+/// Growth of `used_memory` from an empty server to this one, freshly restarted.
+fn loaded_bytes(kind: Kind, server: &mut Server) -> u64 {
+    server.restart().unwrap();
+    let (used, _) = measure::used_and_rss(&mut server.connection().unwrap()).unwrap();
+    let empty = Server::start(kind, &eager()).unwrap();
+    let (baseline, _) = measure::used_and_rss(&mut empty.connection().unwrap()).unwrap();
+    used - baseline
+}
+
+const SCHEMES: &str = "
+    for i = 1, 4000 do
+      redis.call('SET', 'user:' .. i .. ':name', 'name ' .. i)
+      redis.call('SET', 'user:' .. i .. ':mail', 'u' .. i .. '@example.com')
+      redis.call('SET', 'user:' .. i .. ':city', 'Mountain View')
+      redis.call('SET', 'session:' .. string.format('%08x%08x', i * 7919, i * 104729), 'token', 'EX', 3000 + i)
+      redis.call('ZADD', 'board:2026-11-' .. string.format('%02d', i % 28 + 1), i, 'player' .. i)
+    end";
+
+#[test]
+fn the_total_is_what_a_restart_uses_live_and_from_the_snapshot() {
+    for kind in Kind::ALL.into_iter().filter(|&k| require(k)) {
+        let (mut server, mut connection) = start(kind);
+        Workload::Collections.run(&mut connection, 8 << 20, 11).unwrap();
+        lua(&mut connection, SCHEMES);
+        let live = json(&[&server.address()]);
+        let keys = measure::keys(&mut connection).unwrap();
+        assert_eq!(live["total"]["keys"], keys, "{}", kind.name());
+        let (file, sized_for) = (saved(&server, &mut connection), live["sized_for"].clone());
+        let allocator = live["allocator"].as_str().unwrap().to_owned();
+        let of_file =
+            json(&[&file, "--for", sized_for.as_str().unwrap(), "--allocator", &allocator]);
+        assert_eq!(of_file["total"], live["total"], "{}", kind.name());
+        assert_eq!(sums(&of_file), sums(&live), "{}", kind.name());
+        let predicted = live["total"]["bytes"].as_u64().unwrap();
+        let grown = loaded_bytes(kind, &mut server);
+        let error = predicted.abs_diff(grown) as f64 / grown as f64;
+        assert!(error < 0.03, "{}: predicted {predicted}, grown {grown}", kind.name());
+    }
+}
+
+#[test]
+fn patterns_are_learnt_and_their_sums_are_the_whole() {
+    let kind = Kind::ALL[0];
+    if !require(kind) {
+        return;
+    }
+    let (server, mut connection) = start(kind);
+    lua(&mut connection, SCHEMES);
+    let report = json(&[&server.address(), "--top", "3"]);
+    assert_eq!(report["schema"], "unfrag.keys/1");
+    for (name, keys) in [
+        ("user:{id}:name", 4000),
+        ("user:{id}:mail", 4000),
+        ("session:{hash}", 4000),
+        ("board:{date}", 28),
+    ] {
+        assert_eq!(pattern(&report, name)["keys"], keys, "{name}");
+    }
+    let sum = |of: &str| -> u64 {
+        report["patterns"].as_array().unwrap().iter().map(|p| p[of].as_u64().unwrap()).sum()
+    };
+    let total = &report["total"];
+    assert_eq!(total["keys"], sum("keys"));
+    let keys_bytes = total["bytes"].as_u64().unwrap() - total["table_bytes"].as_u64().unwrap();
+    assert_eq!(keys_bytes, sum("bytes"));
+    assert_eq!(report["tree"]["bytes"], keys_bytes);
+    let ttl = &pattern(&report, "session:{hash}")["ttl"];
+    assert_eq!(
+        ttl.as_array().unwrap().iter().map(|b| b["keys"].as_u64().unwrap()).sum::<u64>(),
+        4000
+    );
+    assert_eq!(report["biggest"].as_array().unwrap().len(), 3);
+    let text = printed(&[&server.address()]);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(text.contains("user:{id}:*") && text.contains("12,000"), "{text}");
+}
+
+#[test]
+fn packing_gives_what_was_predicted() {
+    for kind in Kind::ALL.into_iter().filter(|&k| require(k)) {
+        let (mut before, mut connection) = start(kind);
+        // Not a power of two, and one field that only every third user has.
+        lua(
+            &mut connection,
+            "for i = 1, 6000 do
+               redis.call('SET', 'user:' .. i .. ':name', 'name ' .. i)
+               redis.call('SET', 'user:' .. i .. ':mail', 'u' .. i .. '@example.com')
+               redis.call('SET', 'user:' .. i .. ':visits', i * 17)
+               if i % 3 == 0 then redis.call('SET', 'user:' .. i .. ':city', 'Mountain View, California') end
+             end",
+        );
+        let report = json(&[&before.address()]);
+        let advice = report["advice"].as_array().unwrap();
+        let pack = advice.iter().find(|a| a["kind"] == "pack").unwrap();
+        assert_eq!(pack["pattern"], "user:{id}:{field}");
+        assert_eq!(pack["keys"], 20_000);
+        let (mut after, mut connection) = start(kind);
+        lua(
+            &mut connection,
+            "for i = 1, 6000 do
+               redis.call('HSET', 'user:' .. i, 'name', 'name ' .. i, 'mail', 'u' .. i .. '@example.com', 'visits', i * 17)
+               if i % 3 == 0 then redis.call('HSET', 'user:' .. i, 'city', 'Mountain View, California') end
+             end",
+        );
+        // Table sizes are powers of two that a prediction by share does not meet; they are compared apart.
+        let tables = |server: &Server| json(&[&server.address()])["total"]["table_bytes"].as_u64();
+        let (tables_before, tables_after) = (tables(&before).unwrap(), tables(&after).unwrap());
+        let now = loaded_bytes(kind, &mut before) - tables_before;
+        let then = loaded_bytes(kind, &mut after) - tables_after;
+        let predicted = pack["bytes_after"].as_u64().unwrap();
+        let error = predicted.abs_diff(then) as f64 / then as f64;
+        assert!(error < 0.03, "{}: predicted {predicted}, measured {then}", kind.name());
+        assert!(then < now, "{}", kind.name());
+    }
+}
+
+#[test]
+fn a_whole_cluster_in_one_command() {
+    let kind = Kind::ALL[0];
+    if !require(kind) {
+        return;
+    }
+    let cluster = Cluster::start(kind, 1, &eager()).unwrap();
+    let primaries = &cluster.nodes[..3];
+    let mut all = 0;
+    for (place, server) in primaries.iter().enumerate() {
+        let mut connection = server.connection().unwrap();
+        for number in 0..3000 {
+            let key = format!("order:{place}:{number}");
+            let set: Result<(), _> = redis::cmd("SET").arg(&key).arg("x").query(&mut connection);
+            all += u64::from(set.is_ok());
+        }
+    }
+    let report = json(&[&primaries[1].address()]);
+    assert_eq!(report["total"]["keys"], all);
+    let sources = report["sources"].as_array().unwrap();
+    assert_eq!(sources.len(), primaries.len());
+    let sum: u64 = sources.iter().map(|s| s["keys"].as_u64().unwrap()).sum();
+    assert_eq!(sum, all);
+    assert_eq!(pattern(&report, "order:{id}:{id}")["keys"], all);
+    assert!(!report["by_slot"].as_array().unwrap().is_empty());
+}
+
+/// Names that hurt terminals, pages, spreadsheets and parsers.
+fn hostile(connection: &mut redis::Connection) -> Vec<Vec<u8>> {
+    let names: Vec<Vec<u8>> = vec![
+        b"".to_vec(),
+        b"\x00\x01\xff\xfe binary".to_vec(),
+        b"line\nfeed\r\n".to_vec(),
+        b"\x1b[2J\x1b]0;owned\x07".to_vec(),
+        b"</script><script>alert(1)</script>".to_vec(),
+        b"=HYPERLINK(1,2)".to_vec(),
+        b"a,\"b\"".to_vec(),
+        "\u{202e}right to left \u{2028}".as_bytes().to_vec(),
+        vec![b'k'; 70_000],
+        b"{}{{}}{id}:".to_vec(),
+    ];
+    for name in &names {
+        redis::cmd("SET").arg(&name[..]).arg("value").exec(connection).unwrap();
+    }
+    names
+}
+
+#[test]
+fn hostile_names_hurt_no_terminal_page_or_table() {
+    let kind = Kind::ALL[0];
+    if !require(kind) {
+        return;
+    }
+    let (server, mut connection) = start(kind);
+    let names = hostile(&mut connection);
+    let file = saved(&server, &mut connection);
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let text = printed(&[&file, "-v", "--html", page.to_str().unwrap()]);
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(!page.contains("<script>alert") && page.matches("</script>").count() == 1);
+    assert_eq!(json(&[&file])["total"]["keys"], names.len());
+    let csv = printed(&[&file, "-o", "csv", "--rows", "keys"]);
+    assert!(!csv.chars().any(|c| c.is_control() && c != '\n'));
+    assert_eq!(csv.lines().count(), names.len() + 1);
+    assert!(!csv.contains("\n=") && !csv.contains(",="), "{csv}");
+}
+
+#[test]
+fn hashed_names_appear_nowhere() {
+    let kind = Kind::ALL[0];
+    if !require(kind) {
+        return;
+    }
+    let (server, mut connection) = start(kind);
+    lua(
+        &mut connection,
+        "for i = 1, 300 do redis.call('SET', 'secretname' .. i, string.rep('SECRETVALUE', 100)) end
+         redis.call('SET', 'onlysecret', 'x') for i = 1, 500 do redis.call('SET', 'n:' .. i, '0042') end",
+    );
+    let file = saved(&server, &mut connection);
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let flag = "--hash-keys=pepper";
+    let mut outputs: Vec<String> = [
+        vec![&file[..], flag, "-v", "--html", page.to_str().unwrap()],
+        vec![&file, flag, "-o", "json"],
+        vec![&file, flag, "-o", "csv"],
+        vec![&file, flag, "-o", "csv", "--rows", "keys"],
+    ]
+    .iter()
+    .map(|args| printed(args))
+    .collect();
+    outputs.push(std::fs::read_to_string(page).unwrap());
+    for text in &outputs {
+        assert!(!text.contains("onlysecret") && !text.contains("SECRETVALUE"), "{text}");
+        assert!(!text.contains("secretname1") && !text.contains("0042"), "{text}");
+    }
+    let other = printed(&[&file, "--hash-keys=salt", "-o", "csv", "--rows", "keys"]);
+    assert_ne!(outputs[3], other, "a salt changes every hash");
+}
+
+#[test]
+fn what_grew_is_named() {
+    let kind = Kind::ALL[0];
+    if !require(kind) {
+        return;
+    }
+    let (server, mut connection) = start(kind);
+    lua(
+        &mut connection,
+        "for i = 1, 1000 do redis.call('SET', 'a:' .. i, 'x') redis.call('SET', 'b:' .. i, 'x') end",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let before = folder.path().join("before.rdb");
+    std::fs::copy(saved(&server, &mut connection), &before).unwrap();
+    lua(
+        &mut connection,
+        "for i = 1, 1500 do redis.call('SET', 'b:' .. (1000 + i), 'x') redis.call('DEL', 'a:' .. i) end",
+    );
+    let after = saved(&server, &mut connection);
+    let diff = json(&["diff", before.to_str().unwrap(), &after]);
+    let changes = diff["patterns"].as_array().unwrap();
+    let of = |name: &str| changes.iter().find(|c| c["pattern"] == name).unwrap();
+    assert_eq!(of("b:{id}")["keys_change"], 1500);
+    assert_eq!(of("a:{id}")["keys_change"], -1000);
+    let text = printed(&["diff", before.to_str().unwrap(), &after]);
+    assert!(text.lines().next().unwrap().contains("more"), "{text}");
+}
+
+#[test]
+fn the_documented_sql_answers_in_duckdb() {
+    let kind = Kind::ALL[0];
+    if !require(kind) {
+        return;
+    }
+    let (server, mut connection) = start(kind);
+    lua(&mut connection, SCHEMES);
+    let file = saved(&server, &mut connection);
+    let folder = tempfile::tempdir().unwrap();
+    for (rows, name) in [("patterns", "a"), ("keys", "a"), ("patterns", "b")] {
+        let place = folder.path().join(rows);
+        std::fs::create_dir_all(&place).unwrap();
+        let place = place.join(format!("{name}.parquet"));
+        printed(&[&file, "-o", "parquet", "--rows", rows, "--to", place.to_str().unwrap()]);
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/check_queries.py");
+    let output = Command::new("python3").arg(script).arg(folder.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.code() == Some(77) {
+        assert!(std::env::var_os("CI").is_none(), "{text}");
+        #[expect(clippy::print_stderr, reason = "a skip is said")]
+        {
+            eprintln!("{text}");
+        }
+        return;
+    }
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let answers: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(answers.len(), 5);
+    // Two files of the same patterns: twice the keys.
+    let most = &answers[0][0];
+    assert_eq!(pattern_keys(&answers[0], "user:{id}:mail"), 8000, "{most}");
+    assert_eq!(
+        answers[2].as_array().unwrap().iter().filter(|r| r["shape"] == "session:{hash}").count(),
+        0
+    );
+    assert_eq!(answers[3].as_array().unwrap().len(), 20);
+}
+
+fn pattern_keys(rows: &Value, name: &str) -> i64 {
+    let row = rows.as_array().unwrap().iter().find(|r| r["pattern"] == name).unwrap();
+    row["keys"].as_i64().unwrap()
+}
+
+#[test]
+fn a_part_is_reported_as_a_part() {
+    let kind = Kind::ALL[0];
+    if !require(kind) {
+        return;
+    }
+    let (server, mut connection) = start(kind);
+    lua(&mut connection, SCHEMES);
+    let file = saved(&server, &mut connection);
+    let bytes = std::fs::read(&file).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let half = folder.path().join("half.rdb");
+    std::fs::write(&half, bytes.get(..bytes.len() / 2).unwrap()).unwrap();
+    let output = unfrag(&[half.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("stopped at byte"));
+    // A string that claims 512 MiB in a file of a hundred bytes.
+    let claim = folder.path().join("claim.rdb");
+    std::fs::write(&claim, b"REDIS0011\xfe\x00\x00\x01k\x80\x20\x00\x00\x00abc").unwrap();
+    let output = unfrag(&[claim.to_str().unwrap(), "-o", "json"]);
+    assert_eq!(output.status.code(), Some(5));
+    let late = unfrag(&[&server.address(), "--deadline", "1ms"]);
+    assert_eq!(late.status.code(), Some(5), "{}", String::from_utf8_lossy(&late.stdout));
+}
+
+#[test]
+fn mistakes_are_told_before_anything_is_read() {
+    for (args, code, words) in [
+        (vec!["x.rdb", "--rows", "keys"], 2, "-o csv"),
+        (vec!["x.rdb", "--to", "f"], 2, "--to takes"),
+        (vec!["/nonexistent/x.rdb"], 5, "/nonexistent/x.rdb"),
+        (vec!["x.rdb", "127.0.0.1:1"], 2, "not both"),
+        (vec!["127.0.0.1:1"], 4, "127.0.0.1:1"),
+        (vec!["x.rdb", "--for", "redis-1.0"], 2, "redis-1.0"),
+    ] {
+        let output = unfrag(&args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        assert!(text.contains(words), "{args:?}: {text}");
+    }
+}

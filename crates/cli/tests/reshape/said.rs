@@ -1,0 +1,232 @@
+//! What is said: predictions held against what was saved, refusals, JSON, exit codes, rights.
+
+use super::{HASH, SERVERS, Scene, document, text};
+use redis::Value;
+use unfrag_testbed::deployment::{Cluster, Replicated};
+use unfrag_testbed::{Kind, Options, require};
+
+/// The most that a prediction may be wrong, in the words.
+const WRONG: f64 = 0.03;
+
+#[derive(Debug, Clone, Copy)]
+enum Data {
+    Users,
+    Sessions,
+    Documents,
+}
+
+impl Data {
+    fn fill(self, scene: &mut Scene) {
+        let mut pipe = redis::pipe();
+        match self {
+            Self::Users => return scene.users(8_000),
+            Self::Sessions => {
+                for n in 0..30_000u32 {
+                    let value = format!("{:08x}{:08x}", n.wrapping_mul(2_654_435_761), n);
+                    pipe.cmd("SET")
+                        .arg(format!("session:{}", 100_000 + n))
+                        .arg(value)
+                        .arg("PXAT")
+                        .arg(4_000_000_000_000u64);
+                }
+            }
+            Self::Documents => {
+                for n in 0..3_000 {
+                    pipe.cmd("SET").arg(format!("doc:{n}")).arg(document(n, 20 + n % 400));
+                }
+            }
+        }
+        pipe.exec(&mut scene.connection).unwrap();
+    }
+
+    fn args(self) -> &'static [&'static str] {
+        match self {
+            Self::Users => HASH,
+            Self::Sessions => &["hash", "--match", "session:{id}", "--into", "sessions:{id/100}"],
+            Self::Documents => {
+                &["compress", "--match", "doc:*", "--codec", "zlib", "--min-size", "200"]
+            }
+        }
+    }
+}
+
+#[test]
+fn predictions_are_within_three_percent_and_the_way_back_is_exact() {
+    for kind in SERVERS.into_iter().filter(|k| require(*k)) {
+        for data in [Data::Users, Data::Sessions, Data::Documents] {
+            let mut scene = Scene::new(kind, &[]);
+            data.fill(&mut scene);
+            let before = scene.digest();
+            let name = format!("{} {data:?}", kind.name());
+            let dry = scene.json(data.args(), 0);
+            assert_eq!(
+                (dry["schema"].as_str(), dry["applied"].as_bool()),
+                (Some("unfrag.reshape/1"), Some(false))
+            );
+            assert!(
+                dry["measured_bytes"].is_null() && dry["predicted_bytes"].as_i64().unwrap() > 0,
+                "{name} {dry}"
+            );
+            assert_eq!(scene.digest(), before, "{name}: a dry run changes nothing");
+            let done = scene.json(&[data.args(), &["--yes"]].concat(), 0);
+            let (predicted, measured) = (
+                done["predicted_bytes"].as_f64().unwrap(),
+                done["measured_bytes"].as_f64().unwrap(),
+            );
+            let error = predicted / measured - 1.0;
+            println!("{name}: {predicted} predicted, {measured} measured, {:+.2} %", error * 100.0);
+            assert!(error.abs() <= WRONG, "{name}: {predicted} of {measured}");
+            assert_eq!(done["keys_after"], dry["keys_after"], "{name}");
+            assert_ne!(scene.digest(), before);
+            scene.json(&[data.args(), &["--reverse", "--yes"]].concat(), 0);
+            assert_eq!(scene.digest(), before, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_replica_is_refused_and_may_be_looked_at() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let mut servers = Replicated::start(Kind::Redis7, 1, &Options::default()).unwrap();
+    let replica = servers.replicas.pop().unwrap();
+    let connection = replica.connection().unwrap();
+    let scene = Scene { server: replica, connection, state: tempfile::tempdir().unwrap() };
+    let output = scene.reshape(&[HASH, &["--yes"]].concat()).output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    assert!(text(&output).contains("run it on the primary"), "{}", text(&output));
+}
+
+#[test]
+fn a_cluster_refuses_what_would_cross_slots_and_takes_what_has_hash_tags() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let mut cluster = Cluster::start(Kind::Redis7, 0, &Options::default()).unwrap();
+    let node = cluster.nodes.remove(0);
+    let connection = node.connection().unwrap();
+    let mut scene = Scene { server: node, connection, state: tempfile::tempdir().unwrap() };
+    let mut set = |key: String| {
+        let _: Result<Value, _> = redis::cmd("SET").arg(key).arg("v").query(&mut scene.connection);
+    };
+    for id in 0..300 {
+        for field in ["a", "b", "c"] {
+            set(format!("user:{id}:{field}"));
+            set(format!("tagged:{{{id}}}:{field}"));
+        }
+    }
+    let refused = scene.reshape(HASH).output().unwrap();
+    assert_eq!(refused.status.code(), Some(6), "{}", text(&refused));
+    assert!(text(&refused).contains("hash tag"), "{}", text(&refused));
+    let before = scene.digest();
+    let tagged = ["hash", "--match", "tagged:{{{id}}}:{field}", "--into", "tagged:{{{id}}}"];
+    let done = scene.json(&[&tagged[..], &["--yes"]].concat(), 0);
+    assert!(
+        done["done"].as_u64().unwrap() > 200 && done["skipped"] == serde_json::json!([]),
+        "{done}"
+    );
+    scene.json(&[&tagged[..], &["--reverse", "--yes"]].concat(), 0);
+    assert_eq!(scene.digest(), before);
+}
+
+#[test]
+fn what_others_would_see_is_refused_until_allowed() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let mut scene = Scene::new(Kind::Redis7, &["--notify-keyspace-events", "KEA"]);
+    scene.users(50);
+    let before = scene.digest();
+    let refused = scene.reshape(&[HASH, &["--yes"]].concat()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(6));
+    assert!(text(&refused).contains("keyspace notifications"), "{}", text(&refused));
+    assert_eq!(scene.digest(), before);
+    scene.json(&[HASH, &["--yes", "--allow"]].concat(), 0);
+    scene.run(&["CONFIG", "SET", "notify-keyspace-events", ""]);
+    let used: u64 = unfrag_testbed::measure::field(&mut scene.connection, "used_memory").unwrap();
+    scene.run(&["CONFIG", "SET", "maxmemory", &(used + (1 << 20)).to_string()]);
+    let full = scene.reshape(&[HASH, &["--reverse", "--yes"]].concat()).output().unwrap();
+    assert_eq!(full.status.code(), Some(6));
+    assert!(text(&full).contains("maxmemory"), "{}", text(&full));
+}
+
+#[test]
+fn what_costs_memory_is_refused() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let mut scene = Scene::new(Kind::Redis7, &[]);
+    for id in 0..200 {
+        scene.run(&["SET", &format!("user:{id}:blob"), &"x".repeat(300)]);
+    }
+    let output = scene.reshape(&[HASH, &["--yes"]].concat()).output().unwrap();
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+    assert!(text(&output).contains("more memory than now"), "{}", text(&output));
+}
+
+#[test]
+fn mistakes_are_told_with_exit_2() {
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_unfrag"));
+        let output = command.arg("reshape").args(args).args(["-p", "1"]).output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    for (args, why) in [
+        (&["hash", "--match", "{a}{b}", "--into", "x:{a}"][..], "nothing tells where"),
+        (&["hash", "--match", "u:{id}", "--into", "u"], "neither the hash nor the field"),
+        (&["hash", "--match", "u:{id}", "--into", "v:{id}"], "--field"),
+        (&["compress", "--match", "*", "--codec", "gzip"], "gzip"),
+        (&["compress", "--match", "*", "--snippets", "perl"], "redis-py"),
+    ] {
+        let (code, said) = run(args);
+        if why == "neither the hash nor the field" {
+            // `u:{id}` into one hash `u` is fine: the field is the id.
+            assert_eq!(code, Some(4), "{said}");
+            continue;
+        }
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+/// Runs all of it as exactly the user that `unfrag acl reshape` prints.
+#[test]
+fn the_printed_rights_are_enough_and_no_error_is_caused() {
+    for kind in SERVERS.into_iter().filter(|k| require(*k)) {
+        let mut scene = Scene::new(kind, &[]);
+        scene.users(100);
+        scene.run(&["SET", "doc:1", &document(1, 500)]);
+        let before = scene.digest();
+        let printed = std::process::Command::new(env!("CARGO_BIN_EXE_unfrag"))
+            .args(["acl", "reshape", "--user", "shaper"])
+            .output()
+            .unwrap();
+        let printed = text(&printed);
+        let lines: Vec<&str> = printed.lines().filter(|l| l.starts_with("ACL")).collect();
+        let by_field = matches!(kind, Kind::Redis8 | Kind::Valkey9);
+        let compress: &[&str] = &["compress", "--match", "doc:*"];
+        for (line, args) in [(lines[usize::from(by_field)], HASH), (lines[2], compress)] {
+            let words: Vec<String> =
+                line.replace(">PASSWORD", ">secret").split(' ').map(str::to_owned).collect();
+            scene.run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+            for way in [&["--yes"][..], &["--reverse", "--yes"]] {
+                let args = [args, way, &["--user", "shaper", "-a", "secret"]].concat();
+                let output = scene.reshape(&args).output().unwrap();
+                assert_eq!(output.status.code(), Some(0), "{} {}", kind.name(), text(&output));
+                assert!(!text(&output).contains("left alone"), "{}", text(&output));
+            }
+            assert_eq!(scene.digest(), before, "{}", kind.name());
+        }
+        let log: Vec<Value> = scene.ask(&["ACL", "LOG"]);
+        // What the scripts try and do without (PEXPIRETIME, CLIENT NO-TOUCH) is all that may be in there.
+        for entry in log {
+            let entry = format!("{entry:?}");
+            assert!(
+                entry.contains("pexpiretime") || entry.contains("client|no-touch"),
+                "{}: {entry}",
+                kind.name()
+            );
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Values worth compressing. Each codec really compresses the sampled values; size classes are applied to what
+//! comes out, because a value that shrinks within its class saves nothing.
+
+use std::io::Write;
+
+use unfrag_rdb::text::Text;
+
+use super::{Advice, Confidence, Context, Tried};
+use crate::pattern::Pattern;
+use crate::sample::Sample;
+use crate::stats::rounded;
+
+/// Mean length from which values are tried.
+const LENGTH_MIN: u64 = 96;
+/// A client that has to decompress wants more than a trifle for it, in per cent.
+const SAVING_PERCENT: u64 = 15;
+/// Samples from which a dictionary can be trained on one half and tried on the other.
+const DICTIONARY_SAMPLES: usize = 16;
+/// Most bytes of a dictionary: a tenth of what it is trained on is plenty.
+const DICTIONARY_BYTES: usize = 16 << 10;
+const ZSTD_LEVEL: i32 = 3;
+
+pub(super) fn advise(context: &Context<'_>) -> Vec<Advice> {
+    context.patterns.iter().filter_map(|pattern| one(context, pattern)).collect()
+}
+
+fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
+    let stats = pattern.stats;
+    if !stats.is_strings() || !context.is_worth(stats.bytes) {
+        return None;
+    }
+    let samples: Vec<&Sample> =
+        stats.reservoir.samples().iter().filter(|s| s.value.is_some()).collect();
+    let length: u64 = samples.iter().map(|s| s.elements).sum();
+    if samples.is_empty() || length / (samples.len() as u64) < LENGTH_MIN {
+        return None;
+    }
+    let mut tried: Vec<Tried> = codecs(&samples)
+        .into_iter()
+        .map(|Codec { name, compress, tried_on }| {
+            let bytes_after = context.scaled(stats.bytes, &tried_on, |estimator, sample| {
+                let length = compressed(sample, &compress)?;
+                let text = Text::Omitted { length };
+                Some(estimator.string(sample.name_bytes, sample.expires_ms.is_some(), text).bytes)
+            });
+            Tried { name: name.to_owned(), bytes_after }
+        })
+        .collect();
+    tried.sort_by_key(|t| t.bytes_after);
+    let best = tried.first()?.clone();
+    if (stats.bytes.saturating_sub(best.bytes_after)) * 100 < stats.bytes * SAVING_PERCENT {
+        return None;
+    }
+    // Codecs that need nothing kept beside the data can be applied by unfrag itself.
+    let plain = tried.iter().find(|t| !t.name.contains('+'));
+    let next = plain.filter(|_| !pattern.text.contains('"')).map(|t| {
+        format!("unfrag reshape compress --match \"{}\" --codec {}", pattern.text, t.name)
+    });
+    Some(Advice {
+        kind: "compress",
+        pattern: pattern.text.clone(),
+        keys: stats.keys,
+        bytes_now: stats.bytes,
+        bytes_after: best.bytes_after,
+        confidence: Confidence::of_samples(samples.len()),
+        is_safe: false,
+        why: format!(
+            "{} sampled values compressed with {}: this is what they would take, rounded to size classes. Readers must \
+             decompress; commands that change a value in place (APPEND, SETRANGE, INCR, GETRANGE) no longer work on it",
+            samples.len(),
+            best.name
+        ),
+        next,
+        tried,
+    })
+}
+
+/// Length of a sample once compressed; where only its start was kept, in proportion.
+fn compressed(sample: &Sample, compress: &Compress) -> Option<u64> {
+    let value = sample.value.as_deref().filter(|v| !v.is_empty())?;
+    let length = compress(value)? as u64;
+    let whole = length as f64 * sample.elements as f64 / value.len() as f64;
+    Some(rounded(whole).max(1))
+}
+
+type Compress = Box<dyn Fn(&[u8]) -> Option<usize>>;
+
+/// A way to compress, and the samples that tell what it gives.
+struct Codec<'s> {
+    name: &'static str,
+    compress: Compress,
+    tried_on: Vec<&'s Sample>,
+}
+
+fn codecs<'s>(samples: &[&'s Sample]) -> Vec<Codec<'s>> {
+    let plain: [(&'static str, Compress); 3] = [
+        ("zlib", Box::new(zlib)),
+        // Without its length in front a reader could not decode it.
+        ("lz4", Box::new(|v: &[u8]| Some(lz4_flex::block::compress_prepend_size(v).len()))),
+        ("zstd", Box::new(|v: &[u8]| zstd::bulk::compress(v, ZSTD_LEVEL).ok().map(|c| c.len()))),
+    ];
+    let mut codecs: Vec<Codec<'s>> = plain
+        .into_iter()
+        .map(|(name, compress)| Codec { name, compress, tried_on: samples.to_vec() })
+        .collect();
+    if let Some(dictionary) = dictionary(samples) {
+        let with = move |value: &[u8]| {
+            let compressor = zstd::bulk::Compressor::with_dictionary(ZSTD_LEVEL, &dictionary);
+            compressor.ok()?.compress(value).ok().map(|c| c.len())
+        };
+        let strangers = samples.iter().copied().skip(1).step_by(2).collect();
+        codecs.push(Codec {
+            name: "zstd+dictionary",
+            compress: Box::new(with),
+            tried_on: strangers,
+        });
+    }
+    codecs
+}
+
+fn zlib(value: &[u8]) -> Option<usize> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(value).ok()?;
+    encoder.finish().ok().map(|c| c.len())
+}
+
+/// A dictionary of every second sample. It is then tried on the others: on its own it would do too well.
+fn dictionary(samples: &[&Sample]) -> Option<Vec<u8>> {
+    if samples.len() < DICTIONARY_SAMPLES {
+        return None;
+    }
+    let values: Vec<&[u8]> = samples.iter().step_by(2).filter_map(|s| s.value.as_deref()).collect();
+    let bytes: usize = values.iter().map(|v| v.len()).sum();
+    zstd::dict::from_samples(&values, (bytes / 4).clamp(256, DICTIONARY_BYTES)).ok()
+}
