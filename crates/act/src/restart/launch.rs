@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use unfrag_client::{Address, ConnectOptions, Connection, Secret, connect, resp};
 use unfrag_model::{Engine, Info};
 
-/// Until a process without data answers: 10 ms measured; a machine that is short of everything takes longer.
-const UP: Duration = Duration::from_secs(10);
+/// Until a process without data answers: 10 ms measured; a machine with ten times the work it can do takes seconds.
+const UP: Duration = Duration::from_secs(30);
 
 /// What the next start would be.
 #[derive(Debug, Clone)]

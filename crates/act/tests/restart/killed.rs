@@ -121,7 +121,8 @@ fn survives(kind: Kind, mode: &str, lines: &str, at: &str, when: &str) {
     assert_eq!(left, Vec::<String>::new(), "{label}");
     // And once more, from there.
     let wish = Wish { mode: Some(Mode::Plain), ..site.wish() };
-    assert_eq!(site.restart(&wish).status, RestartStatus::Done, "{label}");
+    let outcome = site.restart(&wish);
+    assert_eq!(outcome.status, RestartStatus::Done, "{label} {outcome:?}");
 }
 
 #[test]

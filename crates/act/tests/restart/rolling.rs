@@ -524,7 +524,9 @@ fn what_cannot_be_safe_is_refused() {
     assert!(refusals(&fleet.plan(&fleet.wish())).contains("saves nothing"));
     fleet.kill(fleet.ports[1]);
     let why = refusals(&fleet.plan(&fleet.wish()));
-    assert!(why.contains("nobody to hand over to"), "{why}");
+    // The primary lists it until it has noticed.
+    let known = ["nobody to hand over to", "it has no replicas"];
+    assert!(known.iter().any(|words| why.contains(words)), "{why}");
 }
 
 #[test]

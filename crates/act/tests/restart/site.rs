@@ -150,16 +150,25 @@ impl Site {
         })
     }
 
-    /// Server processes that have this site's folder as theirs: the server, and any second one.
+    /// Server processes that have this site's folder as theirs, their own fork children left out.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let folder = std::fs::canonicalize(self.folder.path()).unwrap();
         let pids = std::fs::read_dir("/proc").unwrap().flatten();
         let pids = pids.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
-        pids.filter(|pid| {
-            std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder)
-        })
-        .collect()
+        // Below it, too: a test may have sent the server to another folder, and deleted that.
+        let all: Vec<u32> = pids
+            .filter(|pid| {
+                let cwd = std::fs::read_link(format!("/proc/{pid}/cwd"));
+                cwd.is_ok_and(|cwd| cwd.starts_with(&folder))
+            })
+            .collect();
+        all.iter().copied().filter(|pid| !parent(*pid).is_some_and(|p| all.contains(&p))).collect()
     }
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 impl Drop for Site {
