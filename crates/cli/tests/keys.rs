@@ -1,7 +1,6 @@
 //! `unfrag keys` as people meet it: on real servers of every kind, on their snapshots, on a Cluster, and on hostile keys.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![expect(clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
 use serde_json::Value;
 use std::path::Path;
@@ -266,7 +265,7 @@ fn hashed_names_appear_nowhere() {
     let page = folder.path().join("page.html");
     let flag = "--hash-keys=pepper";
     let mut outputs: Vec<String> = [
-        vec![&file[..], flag, "-v", "--html", page.to_str().unwrap()],
+        vec![file.as_str(), flag, "-v", "--html", page.to_str().unwrap()],
         vec![&file, flag, "-o", "json"],
         vec![&file, flag, "-o", "csv"],
         vec![&file, flag, "-o", "csv", "--rows", "keys"],

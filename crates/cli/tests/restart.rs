@@ -32,7 +32,7 @@ impl Bench {
 
     fn process_id(&self) -> i32 {
         let mut connection = self.server.connection().unwrap();
-        unfrag_testbed::measure::info(&mut connection).unwrap()["process_id"].parse().unwrap()
+        unfrag_testbed::measure::field(&mut connection, "process_id").unwrap().try_into().unwrap()
     }
 }
 

@@ -226,7 +226,7 @@ impl Fleet {
         all
     }
 
-    fn fill(&self, port: u16) {
+    fn fill(port: u16) {
         let mut pipe = redis::pipe();
         (0..KEYS).for_each(|n| {
             pipe.set(format!("key:{n}"), format!("{n:0100}"));
@@ -239,7 +239,7 @@ impl Fleet {
     }
 
     /// Ends one server as an accident would.
-    fn kill(&self, port: u16) {
+    fn kill(port: u16) {
         let pid: i32 = info(&mut server_at(port)).unwrap()["process_id"].parse().unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     }
@@ -299,7 +299,7 @@ fn nothing_is_lost(fleet: &Fleet) {
 fn a_primary_with_replicas() {
     for kind in [Kind::Redis6, Kind::Redis7, Kind::Valkey9].into_iter().filter(|&k| require(k)) {
         let fleet = Fleet::replicated(kind, 2, SAVES);
-        fleet.fill(fleet.ports[0]);
+        Fleet::fill(fleet.ports[0]);
         nothing_is_lost(&fleet);
         assert_eq!(fleet.primaries(), 1);
         assert_eq!(info(&mut server_at(fleet.ports[0])).unwrap()["role"], "master");
@@ -311,7 +311,7 @@ fn a_primary_with_replicas() {
 fn a_sentinel_trio() {
     for kind in [Kind::Redis7, Kind::Valkey8].into_iter().filter(|&k| require(k)) {
         let fleet = Fleet::watched(kind, SAVES);
-        fleet.fill(fleet.ports[0]);
+        Fleet::fill(fleet.ports[0]);
         nothing_is_lost(&fleet);
         assert_eq!(fleet.primaries(), 1);
         for &port in &fleet.ports {
@@ -360,7 +360,7 @@ fn survives(fleet: &Fleet, primaries: usize, at: &str, when: &str) {
 impl Fleet {
     fn fill_one(&self) {
         if self.ports.len() < 6 {
-            self.fill(self.ports[0]);
+            Self::fill(self.ports[0]);
         }
     }
 
@@ -522,7 +522,7 @@ fn what_cannot_be_safe_is_refused() {
     assert!(fleet.plan(&fleet.wish()).may_run());
     redis::cmd("CONFIG").arg(&["SET", "save", ""]).exec(&mut server_at(fleet.ports[0])).unwrap();
     assert!(refusals(&fleet.plan(&fleet.wish())).contains("saves nothing"));
-    fleet.kill(fleet.ports[1]);
+    Fleet::kill(fleet.ports[1]);
     let why = refusals(&fleet.plan(&fleet.wish()));
     // The primary lists it until it has noticed.
     let known = ["nobody to hand over to", "it has no replicas"];

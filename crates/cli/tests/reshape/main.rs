@@ -59,9 +59,9 @@ impl Scene {
 
     fn ask<T: FromRedisValue>(&mut self, words: &[&str]) -> T {
         let mut command = redis::Cmd::new();
-        words.iter().for_each(|word| {
+        for word in words {
             command.arg(*word);
-        });
+        }
         command.query(&mut self.connection).unwrap()
     }
 
@@ -104,7 +104,7 @@ fn document(number: u64, words: u64) -> String {
             "writes",
         ];
         let at = (n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(number) >> 33) % 12;
-        WORDS[usize::try_from(at).unwrap()]
+        *WORDS.get(usize::try_from(at).unwrap()).unwrap()
     };
     let text: Vec<&str> = (0..words).map(|n| word(n + number * 31)).collect();
     format!("{{\"id\":{number},\"text\":\"{}\"}}", text.join(" "))
