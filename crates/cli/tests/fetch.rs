@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use unfrag_testbed::deployment::Watched;
 use unfrag_testbed::workload::Workload;
 use unfrag_testbed::{Kind, Options, Server, measure, require, tls};
 
@@ -175,6 +176,28 @@ fn tls_carries_it_as_well() {
     let output = command.arg("-o").arg(&place).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(place.exists());
+}
+
+/// A Sentinel's name means the primary, one file.
+#[test]
+fn a_sentinels_name_means_its_primary() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let watched = Watched::start(Kind::Redis7, 1, &Options::default()).unwrap();
+    let mut primary = watched.servers.primary.connection().unwrap();
+    primary.set::<_, _, ()>("a", "b").unwrap();
+    let place = folder.path().join("dump.rdb");
+    let sentinel = watched.sentinels.first().unwrap().port();
+    let output = Command::new(env!("CARGO_BIN_EXE_unfrag"))
+        .args(["rdb", "fetch", &format!("redis+sentinel://main@127.0.0.1:{sentinel}"), "-o"])
+        .arg(&place)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains(&watched.servers.primary.port().to_string()));
+    assert_eq!(files_in(folder.path()), ["dump.rdb"]);
 }
 
 #[test]

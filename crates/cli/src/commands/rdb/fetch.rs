@@ -125,7 +125,9 @@ async fn sources(args: &FetchArgs) -> anyhow::Result<Vec<Source>> {
                 (None, Target::Server(address)) => address.clone(),
                 (None, Target::Sentinel { .. }) => continue,
             };
-            if args.connect.cluster && sample.info.is_replica() {
+            // A name or a Cluster means its primaries; a replica is fetched from when it is named itself.
+            let is_whole = args.connect.cluster || matches!(target, Target::Sentinel { .. });
+            if is_whole && sample.info.is_replica() {
                 continue;
             }
             let dataset_bytes = sample.info.count("used_memory_dataset").unwrap_or(0);
