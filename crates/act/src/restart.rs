@@ -1,8 +1,8 @@
 //! `restart`: a fresh process with the same data, when only that helps. Nothing acknowledged is lost, or it refuses.
 //!
 //! [`preflight::look`] reads what the server, its files and its supervisor say ([`Facts`]); [`plan::make`] (pure) makes
-//! the [`RestartPlan`] or says why not; [`execute`] carries it out, each step in the journal before it is done, and
-//! answers with a [`RestartOutcome`]. Three modes, a file or a folder each: [`plain`] stops and starts, `swap` hands over
+//! the [`RestartPlan`] or says why not; [`execute()`] carries it out, each step in the journal before it is done, and
+//! answers with a [`RestartOutcome`]. Three modes, a file or a folder each: `plain` stops and starts, `swap` hands over
 //! to a second process beside it, `rolling` goes through a deployment node by node.
 //!
 //! What is safe is `plan`'s business, and in no other place.

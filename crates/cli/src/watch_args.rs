@@ -12,16 +12,16 @@ pub(crate) struct WatchArgs {
     /// Everything else, in TOML; SIGHUP reads it again.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Where the page and /metrics are [127.0.0.1:9122].
+    /// Where the page and /metrics are (by default 127.0.0.1:9122).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Where the history is kept [$STATE_DIRECTORY, or ~/.local/state/unfrag/watch].
+    /// Where the history is kept (by default $STATE_DIRECTORY, or ~/.local/state/unfrag/watch).
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Between two cheap looks at a server [10s].
+    /// Between two cheap looks at a server (by default 10s).
     #[arg(long, value_name = "TIME")]
     pub(crate) interval: Option<String>,
-    /// Between two whole samples, MALLOC-STATS among them [10m].
+    /// Between two whole samples, MALLOC-STATS among them (by default 10m).
     #[arg(long, value_name = "TIME")]
     pub(crate) deep_interval: Option<String>,
     /// A file with the token that allows acting from the page; without one it only shows.

@@ -1,6 +1,6 @@
 //! One task a target: finds the servers that belong with it, and follows them as they come and go.
 //!
-//! A server that is no longer in its deployment is dropped only after [`GONE_AFTER`]: Sentinels and nodes disagree for a
+//! A server that is no longer in its deployment is dropped only after `GONE_AFTER`: Sentinels and nodes disagree for a
 //! while during a failover, and a dead node is what people want to see.
 
 use crate::fleet::Fleet;

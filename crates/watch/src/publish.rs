@@ -1,5 +1,5 @@
 //! What other tools are given: alert rules for Prometheus ([`rules`]), a dashboard for Grafana ([`dashboard`]), a unit for
-//! systemd ([`unit`]).
+//! systemd ([`unit()`]).
 
 use serde_json::{Value, json};
 

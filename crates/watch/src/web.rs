@@ -1,6 +1,6 @@
 //! The HTTP side: the page, `/metrics`, `/probe`, health, and the JSON behind the page.
 //!
-//! Nothing here asks a server anything, but `/probe`. Every answer goes through [`guard`]: who may ask, and what a browser
+//! Nothing here asks a server anything, but `/probe`. Every answer goes through `guard`: who may ask, and what a browser
 //! may do with the answer.
 
 mod action;

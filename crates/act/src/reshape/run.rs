@@ -1,4 +1,4 @@
-//! [`apply`]: does what the dry run showed; [`revert`]: puts back what a killed run did.
+//! [`apply`]: does what the dry run showed; `revert`: puts back what a killed run did.
 //!
 //! There is no moment at which the data is wrong: each hash, each value is one atomic step. So a run that ends early, by
 //! whatever, leaves some of the keys in the new layout and the others in the old one. The journal knows which, and the

@@ -1,4 +1,4 @@
-//! Reading the history: one server's [`series`], its bins, events, outcomes and decisions.
+//! Reading the history: one server's `series`, its bins, events, outcomes and decisions.
 //!
 //! A [`Reader`] is a connection of its own; it never waits for the writer (write-ahead log).
 
