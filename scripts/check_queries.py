@@ -7,6 +7,7 @@ be had here (the reason is printed).
 Usage: check_queries.py FOLDER   (with patterns/*.parquet and keys/*.parquet in it)
 """
 
+import importlib
 import json
 import os
 import re
@@ -34,6 +35,7 @@ def bring():
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             skip(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "pip failed")
+        importlib.invalidate_caches()
     try:
         import duckdb
     except ImportError as error:

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use unfrag_client::{Address, ConnectOptions, resp};
 use unfrag_model::size_class::Allocator;
-use unfrag_model::{Info, Sample};
+use unfrag_model::{Info, Sample, Version};
 use unfrag_rdb::SizeFor;
 
 /// What happens, as it happens.
@@ -221,7 +221,10 @@ fn reading(info: &Info) -> Reading {
         "mem_cluster_links",
         "used_memory_scripts_eval",
     ];
-    let beside: u64 = beside.iter().filter_map(|field| info.count(field)).sum();
+    // The Lua virtual machines allocate with everyone else from Redis 7.4 on (not in Valkey), and grow with each script.
+    let counts_lua = info.engine().at_least(Version::new(7, 4, 0), Version::new(u32::MAX, 0, 0));
+    let lua = counts_lua.then_some("used_memory_vm_total");
+    let beside: u64 = beside.into_iter().chain(lua).filter_map(|field| info.count(field)).sum();
     let bytes = info.count("used_memory").unwrap_or(0).saturating_sub(beside);
     Reading { bytes, keys: info.keys().unwrap_or(0) }
 }

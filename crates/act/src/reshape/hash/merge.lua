@@ -48,12 +48,19 @@ end
 
 local whole = first and equal and (hash_at == -2 or hash_at == first)
 if first and not whole and not (by_field and hash_at < 0) then return {'ttl', {}, conflicts, odd} end
-local done = {}
+-- Many fields at a time: a listpack grown field by field is allocated anew for each.
+local done, batch = {}, {}
+for at, i in ipairs(merged) do
+  batch[#batch + 1] = ARGV[i + 1]
+  batch[#batch + 1] = value_of[i]
+  if #batch >= 1000 or at == #merged then
+    redis.call('HSET', hash, unpack(batch))
+    batch = {}
+  end
+end
 for _, i in ipairs(merged) do
-  local field = ARGV[i + 1]
-  redis.call('HSET', hash, field, value_of[i])
   if not whole and at_of[i] >= 0 then
-    redis.call('HPEXPIREAT', hash, number(at_of[i]), 'FIELDS', 1, field)
+    redis.call('HPEXPIREAT', hash, number(at_of[i]), 'FIELDS', 1, ARGV[i + 1])
   end
 end
 -- A table that was doubled on the way keeps the old one until lookups have emptied it, one bucket each.
