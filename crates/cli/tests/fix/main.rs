@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use unfrag_testbed::workload::Workload;
 use unfrag_testbed::{Kind, Options, Server, measure};
 
+mod deployments;
 mod faults;
 mod interrupted;
 mod ordinary;
