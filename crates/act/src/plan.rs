@@ -109,6 +109,8 @@ pub struct Plan {
     pub floor_rss_bytes: Option<u64>,
     /// What a restart would give back instead.
     pub restart_gives_bytes: Option<u64>,
+    /// Nothing in place can help this build, a fresh process would.
+    pub needs_restart: bool,
     /// How repack copies a key here.
     pub copying: Copying,
 }
@@ -139,6 +141,7 @@ pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
         server: sample.info.engine().to_string(),
         floor_rss_bytes: report.reclaim.restart.floor_rss_bytes,
         restart_gives_bytes: report.reclaim.restart.bytes,
+        needs_restart: only_a_restart_helps(report, sample),
         copying: copying(sample),
         bounds,
         steps: vec![],
@@ -156,7 +159,7 @@ pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
         let repack = repack_step(&plan, slabs, after_defrag);
         offer(&mut plan, report, sample, repack);
     }
-    if plan.steps.is_empty() && plan.refused.is_empty() && only_a_restart_helps(report, sample) {
+    if plan.steps.is_empty() && plan.refused.is_empty() && plan.needs_restart {
         for remedy in [RemedyName::Purge, RemedyName::Defrag, RemedyName::Repack] {
             plan.refused.extend(guard::check(remedy, report, sample));
         }

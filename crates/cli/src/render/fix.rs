@@ -54,7 +54,7 @@ fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
         let text = format!("not {}: {}{hint}", refusal.what.name(), refusal.why);
         lines.push(format!("  {}", wrap(&text, paint.width, 2)));
     }
-    if plan.steps.is_empty() && plan.refused.iter().any(|r| r.why.contains("libc")) {
+    if plan.steps.is_empty() && plan.needs_restart {
         lines.push(format!(
             "  {} only a fresh process helps here{}: unfrag restart --mode swap",
             paint.arrow(),
