@@ -10,7 +10,7 @@ use unfrag_testbed::{Kind, Options, measure, require};
 /// Of 60,000 keys of 700 bytes, each node takes its own (the others are answered with MOVED) and deletes two thirds.
 fn fill_and_thin(connection: &mut Connection) {
     let value = "v".repeat(700);
-    for wanted in [|_: u32| true, |n: u32| n % 3 > 0] {
+    for wanted in [|_: u32| true, |n: u32| !n.is_multiple_of(3)] {
         let is_thinning = !wanted(0);
         for from in (0..60_000u32).step_by(1000) {
             let mut pipe = redis::pipe();
