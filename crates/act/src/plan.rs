@@ -6,6 +6,7 @@
 use crate::guard::{self, Refusal};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use unfrag_diagnose::reclaim::GIVEN_BACK_PERCENT;
 use unfrag_model::{Engine, Report, Sample, Version};
 
 /// A remedy of this crate.
@@ -201,9 +202,6 @@ fn movable_bytes(report: &Report, sample: &Sample) -> u64 {
         .or_else(|| estimate(&report.reclaim.repack))
         .unwrap_or(0)
 }
-
-/// The share of free slabs that is really given back, measured over all workloads and servers of the testbed.
-const GIVEN_BACK_PERCENT: u64 = 97;
 
 fn purge_step(pages: u64) -> Step {
     Step {

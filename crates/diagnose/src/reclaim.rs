@@ -11,6 +11,10 @@ mod restart;
 use crate::figures::Figures;
 use unfrag_model::{Estimate, Reclaim};
 
+/// Percent of free slabs that defrag and repack really give back, measured over all workloads and servers of the testbed
+/// with the gates as wide open as `fix` has them.
+pub const GIVEN_BACK_PERCENT: u64 = 97;
+
 /// All four estimates.
 pub fn estimate(f: &Figures<'_>) -> Reclaim {
     Reclaim {

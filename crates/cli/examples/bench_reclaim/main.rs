@@ -71,7 +71,6 @@ fn row(kind: Kind, workload: Workload, method: Method, fill_bytes: u64, unfrag: 
         redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut connection).unwrap();
     }
     redis::cmd("SLOWLOG").arg("RESET").exec(&mut connection).unwrap();
-    let (_, before) = measure::used_and_rss(&mut connection).unwrap();
     let table_before = table(&mut connection);
     let stop = Arc::new(AtomicBool::new(false));
     let load = steady_load(&lab.server, &stop);
@@ -82,6 +81,8 @@ fn row(kind: Kind, workload: Workload, method: Method, fill_bytes: u64, unfrag: 
     probe.start_period();
     std::thread::sleep(BASELINE);
     let baseline = probe.period();
+    // Here, not before: jemalloc gives dirty pages back by itself for some ten seconds after the last delete.
+    let (_, before) = measure::used_and_rss(&mut connection).unwrap();
     probe.start_period();
     let begun = Instant::now();
     let run = method.run(&lab.server, unfrag);
