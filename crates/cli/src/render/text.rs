@@ -3,20 +3,40 @@
 /// `text` wrapped at `width`, each line after the first starting with `indent` blanks.
 pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
+    for word in figures_whole(text) {
         let taken = lines.last().map_or(0, |l| columns(l));
         let room = width.saturating_sub(indent).max(20);
-        if taken > 0 && taken + 1 + columns(word) > room {
+        if taken > 0 && taken + 1 + columns(&word) > room {
             lines.push(String::new());
         }
         if let Some(line) = lines.last_mut() {
             if !line.is_empty() {
                 line.push(' ');
             }
-            line.push_str(word);
+            line.push_str(&word);
         }
     }
     lines.join(&format!("\n{}", " ".repeat(indent)))
+}
+
+/// Words that end up on one line with the number before them.
+const UNITS: &[&str] =
+    &["B", "KiB", "MiB", "GiB", "TiB", "%", "us", "ms", "s", "min", "h", "d", "x", "keys"];
+
+/// The words of a text, a number and its unit as one.
+fn figures_whole(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = vec![];
+    for word in text.split_whitespace() {
+        let unit = word.trim_end_matches([',', ';', '.', ':', ')']);
+        match words.last_mut() {
+            Some(last) if UNITS.contains(&unit) && last.ends_with(|c: char| c.is_ascii_digit()) => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
 }
 
 /// Columns that `text` takes; every glyph unfrag prints is one column wide.
@@ -48,6 +68,18 @@ mod tests {
     fn wrapping_keeps_every_word_and_the_width() {
         let wrapped = wrap("one two three four five six seven", 24, 4);
         assert_eq!(wrapped, "one two three four\n    five six seven");
+    }
+
+    #[test]
+    fn a_number_keeps_its_unit() {
+        assert_eq!(
+            wrap("primary and in use 142,548 keys", 26, 0),
+            "primary and in use\n142,548 keys"
+        );
+        assert_eq!(
+            wrap("a server that is up 9 s, no more", 22, 0),
+            "a server that is up\n9 s, no more"
+        );
     }
 
     #[test]
