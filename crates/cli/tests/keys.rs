@@ -46,6 +46,10 @@ fn lua(connection: &mut redis::Connection, script: &str) {
 }
 
 fn saved(server: &Server, connection: &mut redis::Connection) -> String {
+    measure::wait_until("the end of the last fork", 30, || {
+        Ok(measure::field(connection, "rdb_bgsave_in_progress")? == 0)
+    })
+    .unwrap();
     redis::cmd("SAVE").exec(connection).unwrap();
     server.folder().join("dump.rdb").to_str().unwrap().to_owned()
 }

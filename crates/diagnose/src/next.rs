@@ -49,7 +49,7 @@ pub(crate) fn restart(f: &Figures<'_>, finding: Finding) -> Finding {
     } else {
         "BGSAVE and a restart would lose some"
     };
-    let gives = reclaim::estimate(f).restart.bytes.filter(|&bytes| bytes >= WORTH_SAYING_BYTES);
+    let gives = reclaim::of_restart(f).bytes.filter(|&bytes| bytes >= WORTH_SAYING_BYTES);
     let gives = gives.map_or_else(String::new, |b| format!("gives back about {}, ", human(b)));
     let command = f.cli().replacen("redis-cli", "unfrag restart", 1);
     let next = format!("{command}   ({gives}loses no write: {how})");

@@ -25,6 +25,11 @@ pub fn estimate(f: &Figures<'_>) -> Reclaim {
     }
 }
 
+/// The restart's alone: what rules may ask for, while the other estimates ask the rules.
+pub(crate) fn of_restart(f: &Figures<'_>) -> Estimate {
+    restart::estimate(f)
+}
+
 /// An estimate of bytes given back from this RSS, with the floor that remains.
 fn given_back(f: &Figures<'_>, low: u64, bytes: u64, high: u64, basis: &str) -> Estimate {
     let rss = f.rss.unwrap_or(0);

@@ -17,7 +17,7 @@ pub(super) fn estimate(f: &Figures<'_>) -> Estimate {
         }
         _ => {}
     }
-    if defrag_ineffective::check(f).is_some() {
+    if defrag_ineffective::is_futile(f) {
         return impossible("it is running already, without effect on what is left");
     }
     if f.engine.version.is_some_and(|v| v < Version::new(4, 0, 0)) {

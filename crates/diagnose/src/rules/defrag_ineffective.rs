@@ -30,13 +30,7 @@ const ENOUGH_LOOKED_AT: u64 = 100_000;
 const POOR_HIT_RATE: f64 = 0.02;
 
 pub(crate) fn check(f: &Figures<'_>) -> Option<Finding> {
-    let wasted = f.fragmentation().or_else(|| f.gap())?;
-    let base = f.allocated.or(f.used)?;
-    let fragmented = wasted > GAP_BYTES && share(wasted, base) > ACT_SHARE;
-    let running = f.count("active_defrag_running") > 0;
-    if !(fragmented && running && (stagnates(f) || misses(f))) {
-        return None;
-    }
+    let wasted = wasted(f).filter(|_| is_futile(f))?;
     let finding = Finding::new(
         Cause::DefragBugOrUndefraggableData,
         Severity::Act,
@@ -54,6 +48,18 @@ pub(crate) fn check(f: &Figures<'_>) -> Option<Finding> {
         "Redis 6.0.4 and later, and every Valkey, choose what to move by slab utilisation",
     );
     Some(next::restart(f, finding))
+}
+
+/// True when defrag runs and gives nothing more.
+pub(crate) fn is_futile(f: &Figures<'_>) -> bool {
+    let fragmented = wasted(f)
+        .zip(f.allocated.or(f.used))
+        .is_some_and(|(wasted, base)| wasted > GAP_BYTES && share(wasted, base) > ACT_SHARE);
+    fragmented && f.count("active_defrag_running") > 0 && (stagnates(f) || misses(f))
+}
+
+fn wasted(f: &Figures<'_>) -> Option<u64> {
+    f.fragmentation().or_else(|| f.gap())
 }
 
 /// Before 6.0.4 a slab was left alone when all were equally used; its jemalloc tells an unknown version.
