@@ -118,7 +118,7 @@ fn outcome(o: &Outcome, paint: Paint) -> String {
     }
     if let Some(left) = o.left_for_restart() {
         let text = format!(
-            "only a restart would still give: about {} (tables sized for the past, slabs not quite full): unfrag restart",
+            "only a restart would still give: about {} (the allocator's records of the peak, tables sized for the past, slabs not quite full): unfrag restart",
             human(left)
         );
         lines.push(format!("  {}", wrap(&text, paint.width, 2)));
