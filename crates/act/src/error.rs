@@ -18,7 +18,9 @@ pub enum ActError {
         source: std::io::Error,
     },
     /// Another unfrag is at work on this server.
-    #[error("another unfrag is at work on this server ({who})")]
+    #[error(
+        "another unfrag is at work on this server ({who}): let it finish, or end it with `unfrag fix --abort`"
+    )]
     Busy {
         /// What is known of it.
         who: String,

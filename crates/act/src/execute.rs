@@ -245,6 +245,7 @@ impl Work<'_> {
             steps,
             restored_config: self.restored,
             skipped,
+            held_back: outcome::held_back(self.plan),
         };
         let is_clean = outcome.is_restored() && !self.left_aside;
         if is_clean {

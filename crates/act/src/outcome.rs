@@ -93,6 +93,8 @@ pub struct Outcome {
     pub restored_config: Vec<Restored>,
     /// What was not touched.
     pub skipped: Vec<Skipped>,
+    /// A remedy was left out that `--allow` would use.
+    pub held_back: bool,
 }
 
 impl Outcome {
@@ -110,6 +112,7 @@ impl Outcome {
             steps: vec![],
             restored_config: vec![],
             skipped: skipped(plan),
+            held_back: held_back(plan),
         }
     }
 
@@ -118,8 +121,8 @@ impl Outcome {
         self.restored_config.iter().all(|r| r.restored)
     }
 
-    /// Bytes that a restart would still give.
-    pub fn left_for_restart(&self) -> Option<u64> {
+    /// Bytes that are still to be had, by what was held back or by a restart.
+    pub fn still_to_be_had(&self) -> Option<u64> {
         Some(self.after.rss?.saturating_sub(self.floor_rss_bytes?))
     }
 }
@@ -128,6 +131,10 @@ impl Outcome {
 pub(crate) fn skipped(plan: &Plan) -> Vec<Skipped> {
     let refused = plan.refused.iter();
     refused.map(|r| Skipped { what: r.what.name().to_owned(), why: r.why.clone() }).collect()
+}
+
+pub(crate) fn held_back(plan: &Plan) -> bool {
+    plan.refused.iter().any(|r| r.overridable)
 }
 
 /// The ladder of a bare INFO, with limits taken over from the report.

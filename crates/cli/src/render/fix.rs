@@ -16,8 +16,10 @@ pub(crate) fn plans(plans: &[&Plan], paint: Paint, whole: bool) -> String {
 }
 
 fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
-    let title = if plan.steps.is_empty() {
+    let title = if plan.steps.is_empty() && plan.refused.is_empty() {
         "nothing to do".to_owned()
+    } else if plan.steps.is_empty() {
+        "nothing can be done in place".to_owned()
     } else {
         format!("about {} can be given back while it serves", human(plan.predicted_bytes))
     };
@@ -69,6 +71,24 @@ fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
     lines.join("\n")
 }
 
+/// What gives the rest back: what was held back, going on, or only a restart.
+fn still_to_be_had(o: &Outcome, left: &str) -> String {
+    let ended_early = |s: &StepOutcome| matches!(s.status, Status::Bounded | Status::Stopped);
+    if o.held_back {
+        format!(
+            "still to be had: about {left}, most of it by what was not done (--allow goes on all the same), the rest by unfrag restart"
+        )
+    } else if o.steps.iter().any(ended_early) {
+        format!(
+            "still to be had: about {left}, by going on with unfrag fix, the rest by unfrag restart"
+        )
+    } else {
+        format!(
+            "only a restart would still give: about {left} (the allocator's records of the peak, tables sized for the past, slabs not quite full): unfrag restart"
+        )
+    }
+}
+
 /// One line: RSS, waste, latency against the budget, time left.
 pub(crate) fn progress(p: &Progress, budget_us: u64) -> String {
     let added = p.latency.p999.saturating_sub(p.baseline.p999);
@@ -116,12 +136,9 @@ fn outcome(o: &Outcome, paint: Paint) -> String {
         let text = format!("not done: {}: {}", printable(&s.what), printable(&s.why));
         lines.push(format!("  {}", wrap(&text, paint.width, 2)));
     }
-    if let Some(left) = o.left_for_restart() {
-        let text = format!(
-            "only a restart would still give: about {} (the allocator's records of the peak, tables sized for the past, slabs not quite full): unfrag restart",
-            human(left)
-        );
-        lines.push(format!("  {}", wrap(&text, paint.width, 2)));
+    if let Some(left) = o.still_to_be_had() {
+        let left = human(left);
+        lines.push(format!("  {}", wrap(&still_to_be_had(o, &left), paint.width, 2)));
     }
     lines.join("\n")
 }
