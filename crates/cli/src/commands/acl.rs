@@ -18,6 +18,7 @@ const PAGES: &[Page] = &[
     ("check", check),
     ("fix", fix),
     ("restart", restart),
+    ("keys", keys),
     ("reshape", reshape),
     ("undo", undo),
     ("rdb", rdb),
@@ -55,6 +56,13 @@ fn rdb() -> Vec<Line> {
     [Reading::Snapshot, Reading::Sentinel]
         .map(|reading| (reading.to_string(), reading.rules()))
         .to_vec()
+}
+
+/// The sample says for which server keys are sized, the snapshot holds them.
+fn keys() -> Vec<Line> {
+    let rules = union(&[&Reading::ClusterNode.rules(), &Reading::Snapshot.rules()]);
+    let purpose = "keys of a server or a Cluster: every value can be read so".to_owned();
+    vec![(purpose, rules), (Reading::Sentinel.to_string(), Reading::Sentinel.rules())]
 }
 
 fn restart() -> Vec<Line> {
