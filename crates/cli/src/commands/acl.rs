@@ -21,6 +21,7 @@ const PAGES: &[Page] = &[
     ("reshape", reshape),
     ("undo", undo),
     ("rdb", rdb),
+    ("keys", keys),
     ("watch", check),
     ("top", check),
 ];
@@ -53,6 +54,12 @@ fn check() -> Vec<Line> {
 
 fn rdb() -> Vec<Line> {
     [Reading::Snapshot, Reading::Sentinel]
+        .map(|reading| (reading.to_string(), reading.rules()))
+        .to_vec()
+}
+
+fn keys() -> Vec<Line> {
+    [Reading::Snapshot, Reading::ScanLengths, Reading::Scan, Reading::Sentinel]
         .map(|reading| (reading.to_string(), reading.rules()))
         .to_vec()
 }
