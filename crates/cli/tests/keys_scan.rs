@@ -80,6 +80,7 @@ fn a_user_without_psync_gets_a_scan_that_agrees_with_the_stream() {
         let scan = json(&[&[&*address][..], &as_user("scanner")].concat());
         let name = kind.name();
         assert_eq!(stream["sources"][0]["method"], "snapshot");
+        assert_eq!(stream["not_packed_for_ttl"]["keys"], 3000, "{name}: session:{{id}}");
         assert_eq!(scan["sources"][0]["method"], "scan", "{name}");
         // REPLCONF goes before PSYNC.
         let why = scan["sources"][0]["remarks"][0].as_str().unwrap();
@@ -91,7 +92,8 @@ fn a_user_without_psync_gets_a_scan_that_agrees_with_the_stream() {
         let bytes = |report: &Value| report["total"]["bytes"].as_f64().unwrap();
         let off = (bytes(&scan) - bytes(&stream)) / bytes(&stream);
         println!("{name}: stream {}, scan {}: {:+.2} %", bytes(&stream), bytes(&scan), off * 100.0);
-        assert!(off.abs() < 0.10, "{name}: scan {} and stream {}", bytes(&scan), bytes(&stream));
+        // The stream's bytes are those of a fresh process; MEMORY USAGE tells of this one, from five elements each.
+        assert!(off.abs() < 0.20, "{name}: scan {} and stream {}", bytes(&scan), bytes(&stream));
         assert_no_acl_denials_of("scanner", &mut connection, name);
         let human = unfrag(&[&["keys", &*address][..], &as_user("scanner")].concat());
         let first = text(&human).lines().next().unwrap().to_owned();

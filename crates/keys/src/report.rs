@@ -131,6 +131,7 @@ impl Analysis {
         let total = self.total();
         let context = advice::Context::new(&patterns, tally, &self.size_for, total.bytes);
         let advice = advice::all(&context);
+        let not_packed_for_ttl = advice::pack::left_out_for_ttl(&context);
         let omitted = patterns.iter().skip(PATTERNS_MAX).fold(Sum::default(), |mut sum, p| {
             sum.join(Sum { keys: p.stats.keys, bytes: p.stats.bytes });
             sum
@@ -172,6 +173,7 @@ impl Analysis {
             by_slot: slots(&tally.slots),
             fragmentation: malloc_stats.map(|stats| owner::owners(stats, &patterns)),
             advice,
+            not_packed_for_ttl,
             about: tally.about.clone(),
             sources: self.sources.clone(),
         };
@@ -283,6 +285,8 @@ pub struct Report {
     pub fragmentation: Option<Vec<BinOwners>>,
     /// What would save memory, most first.
     pub advice: Vec<Advice>,
+    /// Small strings that were not considered for packing because some of their pattern expire.
+    pub not_packed_for_ttl: Sum,
     /// What the snapshot says of itself.
     pub about: std::collections::BTreeMap<String, String>,
     /// Each snapshot's total.

@@ -335,6 +335,15 @@ fn limits(report: &Report, paint: Paint) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let skipped = &report.not_packed_for_ttl;
+    if skipped.keys > 0 {
+        notes.push(format!(
+            "packing was not considered for {} in {} small strings of patterns with a TTL: as fields they would no longer \
+             expire by themselves",
+            bytes(skipped.bytes),
+            grouped(skipped.keys)
+        ));
+    }
     for source in &report.sources {
         let name = printable(&source.source);
         notes.extend(source.remarks.iter().map(|text| format!("{name}: {}", printable(text))));
