@@ -4,7 +4,7 @@
 
 use redis::{Commands, Connection};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use unfrag_testbed::deployment::Watched;
@@ -200,13 +200,9 @@ fn a_sentinels_name_means_its_primary() {
     assert_eq!(files_in(folder.path()), ["dump.rdb"]);
 }
 
-#[test]
-fn a_server_that_dies_in_the_middle_leaves_nothing() {
-    if !require(Kind::Redis7) {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (mut server, mut connection) = filled(Kind::Redis7, &Options::default());
+/// A fetch that takes its time: the server writes ten keys a second.
+fn slow_fetch(folder: &Path, more: &[&str]) -> (Server, Connection, Child) {
+    let (server, mut connection) = filled(Kind::Redis7, &Options::default());
     for (setting, value) in [
         ("repl-diskless-sync", "yes"),
         ("repl-diskless-sync-delay", "0"),
@@ -214,11 +210,59 @@ fn a_server_that_dies_in_the_middle_leaves_nothing() {
     ] {
         redis::cmd("CONFIG").arg("SET").arg(setting).arg(value).exec(&mut connection).unwrap();
     }
-    let place = folder.path().join("dump.rdb");
-    let child =
-        fetch(&server, &place, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    measure::wait_until("the first bytes", 20, || Ok(files_in(folder.path()).len() == 1)).unwrap();
+    let mut command = fetch(&server, &folder.join("dump.rdb"), more);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    measure::wait_until("the first bytes", 20, || Ok(files_in(folder).len() == 1)).unwrap();
     std::thread::sleep(Duration::from_millis(500));
+    (server, connection, child)
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn ctrl_c_in_the_middle_leaves_nothing_here_and_nobody_there() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (_server, mut connection, child) = slow_fetch(folder.path(), &[]);
+    signal(child.id(), "-INT");
+    let output = child.wait_with_output().unwrap();
+    assert!(!output.status.success(), "{}", text(&output));
+    assert_eq!(files_in(folder.path()), Vec::<String>::new(), "{}", text(&output));
+    redis::cmd("CONFIG").arg("SET").arg("rdb-key-save-delay").arg(0).exec(&mut connection).unwrap();
+    measure::wait_until("the server's being rid of us", 20, || {
+        Ok(measure::field(&mut connection, "connected_slaves")? == 0
+            && measure::field(&mut connection, "rdb_bgsave_in_progress")? == 0)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_server_that_stalls_is_given_up_and_leaves_nothing() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (server, _connection, child) = slow_fetch(folder.path(), &["-t", "3"]);
+    signal(server.pid(), "-STOP");
+    let output = child.wait_with_output();
+    signal(server.pid(), "-CONT");
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output));
+    assert_eq!(files_in(folder.path()), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_leaves_nothing() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (mut server, mut connection, child) = slow_fetch(folder.path(), &[]);
     redis::cmd("CONFIG").arg("SET").arg("rdb-key-save-delay").arg(0).exec(&mut connection).unwrap();
     server.shutdown().unwrap();
     let output = child.wait_with_output().unwrap();

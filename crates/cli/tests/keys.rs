@@ -315,6 +315,31 @@ fn what_grew_is_named() {
 }
 
 #[test]
+fn the_rights_that_are_printed_are_enough() {
+    let lines = Command::new(env!("CARGO_BIN_EXE_unfrag"))
+        .args(["acl", "keys", "--user", "reader"])
+        .output()
+        .unwrap();
+    let lines = String::from_utf8(lines.stdout).unwrap();
+    let line = lines.lines().find(|l| l.contains("+psync")).unwrap().replace("PASSWORD", "pw");
+    for kind in Kind::ALL.into_iter().filter(|k| require(*k)) {
+        let (server, mut connection) = start(kind);
+        lua(&mut connection, SCHEMES);
+        let mut make = redis::Cmd::new();
+        for word in line.split(' ') {
+            make.arg(word);
+        }
+        make.exec(&mut connection).unwrap();
+        let port = server.port().to_string();
+        let report = json(&["-p", &port, "--user", "reader", "-a", "pw"]);
+        assert!(report["patterns"].as_array().unwrap().len() > 1, "{}: {report}", kind.name());
+        let denied: Vec<redis::Value> =
+            redis::cmd("ACL").arg("LOG").query(&mut connection).unwrap();
+        assert!(denied.is_empty(), "{}: {denied:?}", kind.name());
+    }
+}
+
+#[test]
 fn the_documented_sql_answers_in_duckdb() {
     let kind = Kind::ALL[0];
     if !require(kind) {

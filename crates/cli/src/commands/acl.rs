@@ -58,10 +58,14 @@ fn rdb() -> Vec<Line> {
         .to_vec()
 }
 
+/// The sample says for which server keys are sized; the snapshot holds them, and a scan asks for each.
 fn keys() -> Vec<Line> {
-    [Reading::Snapshot, Reading::ScanLengths, Reading::Scan, Reading::Sentinel]
-        .map(|reading| (reading.to_string(), reading.rules()))
-        .to_vec()
+    let rules = union(&[&Reading::ClusterNode.rules(), &Reading::Snapshot.rules()]);
+    let purpose = "keys of a server or a Cluster: every value can be read so".to_owned();
+    let others = [Reading::ScanLengths, Reading::Scan, Reading::Sentinel];
+    let mut lines = vec![(purpose, rules)];
+    lines.extend(others.map(|reading| (reading.to_string(), reading.rules())));
+    lines
 }
 
 fn restart() -> Vec<Line> {

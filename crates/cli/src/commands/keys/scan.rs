@@ -78,7 +78,7 @@ fn remarks(scan: &Scan, pace: &Pace, why: Option<&str>) -> Vec<String> {
         why.map(|why| format!("no snapshot: {why}")).into_iter().collect();
     remarks.push(
         "keys that were there throughout are counted; one written or deleted meanwhile may be missing, one that a \
-         resize of the table moves may count twice. Bytes are MEMORY USAGE, which samples five elements of a collection and leaves out what an expiry takes before Redis 8.2 and Valkey 8.1. \
+         resize of the table moves may count twice. Bytes are MEMORY USAGE of the keys as they stand (a fresh process may need less), which samples five elements of a collection and leaves out what an expiry takes before Redis 8.2 and Valkey 8.1. \
          Values are not read: no advice on packing, compression or duplicates"
             .to_owned(),
     );
