@@ -57,9 +57,28 @@ pub(crate) struct LiveArgs {
     /// End after this: 90s, 15m, 2h. What was read until then is reported, and that it is a part.
     #[arg(long, value_name = "TIME", value_parser = crate::args::duration)]
     pub(crate) deadline: Option<Duration>,
+    /// stream (a snapshot as a replica gets it: one fork, exact) or scan (each key in turn, of a replica if there is one:
+    /// no fork, slow, MEMORY USAGE). By itself: stream, and scan where the server does not give one.
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true)]
+    pub(crate) source: Option<SourceName>,
+    /// Server milliseconds a second that a scan may take.
+    #[arg(long, value_name = "MS", default_value_t = unfrag_client::scan::BUDGET_MS_PER_S, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) scan_budget: u32,
+    /// Milliseconds that a scan may add to the slowest answers others get (p99): it slows down above.
+    #[arg(long, value_name = "MS", default_value_t = 2)]
+    pub(crate) latency_budget: u32,
+    /// Go on with a scan where an earlier one ended, as it printed.
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) resume: Option<unfrag_client::scan::Position>,
     /// Read although the server's fork may run out of room.
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SourceName {
+    Stream,
+    Scan,
 }
 
 #[derive(Debug, Args)]

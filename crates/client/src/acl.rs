@@ -14,6 +14,10 @@ pub enum Reading {
     Sentinel,
     /// A snapshot over the replication protocol. It holds every value, whatever the user's keys are.
     Snapshot,
+    /// The names, types and sizes of keys, asked for one by one. No value is read.
+    Scan,
+    /// The same where CLIENT NO-TOUCH is: lengths too.
+    ScanLengths,
 }
 
 /// CLIENT SETNAME is no reading; it is how operators see in CLIENT LIST who we are.
@@ -30,6 +34,21 @@ const CLUSTER: &[&str] = &["+cluster|nodes"];
 const SENTINEL: &[&str] = &["+info", "+client|setname", "+sentinel|masters", "+sentinel|replicas"];
 
 const SNAPSHOT: &[&str] = &["+psync", "+replconf"];
+/// `~*`: whose memory is asked for may be any key.
+const SCAN: &[&str] = &[
+    "~*",
+    "+select",
+    "+scan",
+    "+type",
+    "+memory|usage",
+    "+object|encoding",
+    "+object|idletime",
+    "+pttl",
+    // How long others wait.
+    "+ping",
+];
+const LENGTHS: &[&str] =
+    &["+client|no-touch", "+strlen", "+llen", "+scard", "+zcard", "+hlen", "+xlen"];
 
 impl Reading {
     /// The rules, without the user's name and password. AUTH and HELLO need none.
@@ -39,6 +58,8 @@ impl Reading {
             Self::ClusterNode => [SERVER, CLUSTER].concat(),
             Self::Sentinel => SENTINEL.to_vec(),
             Self::Snapshot => [SERVER, CLUSTER, SNAPSHOT].concat(),
+            Self::Scan => [SERVER, CLUSTER, SCAN].concat(),
+            Self::ScanLengths => [SERVER, CLUSTER, SCAN, LENGTHS].concat(),
         }
     }
 }
@@ -50,6 +71,10 @@ impl fmt::Display for Reading {
             Self::ClusterNode => "a node of a Cluster",
             Self::Sentinel => "a Sentinel",
             Self::Snapshot => "a server whose snapshot is fetched: this user can read every value",
+            Self::Scan => "--source scan: names, types and sizes, but no value",
+            Self::ScanLengths => {
+                "--source scan on Redis 7.2, Valkey and later: lengths too, as reading them can leave no trace"
+            }
         })
     }
 }

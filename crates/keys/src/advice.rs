@@ -5,7 +5,7 @@ mod copies;
 mod idle;
 mod integer;
 mod lasting;
-mod pack;
+pub(crate) mod pack;
 mod prefix;
 mod threshold;
 

@@ -41,12 +41,27 @@ pub struct Analysis {
 pub struct SourceTotal {
     /// Its name.
     pub source: String,
+    /// How it was read.
+    pub method: Method,
+    /// What is to be known about that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// Keys.
     pub keys: u64,
     /// Bytes, tables included.
     pub bytes: u64,
     /// What stopped the reading before the end.
     pub problem: Option<unfrag_rdb::Problem>,
+}
+
+/// How keys were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Every byte of a snapshot, which is of one moment.
+    Snapshot,
+    /// Each key asked for in turn, while others write.
+    Scan,
 }
 
 impl Analysis {
@@ -77,14 +92,25 @@ impl Analysis {
         Ok(Self::new(sizes, tally, size_for))
     }
 
-    fn new(sizes: SizeReport, tally: KeyTally, size_for: &SizeFor) -> Self {
+    pub(crate) fn new(sizes: SizeReport, tally: KeyTally, size_for: &SizeFor) -> Self {
         let source = SourceTotal {
             source: sizes.file.clone(),
+            method: Method::Snapshot,
+            remarks: Vec::new(),
             keys: sizes.total.keys,
             bytes: sizes.total.bytes,
             problem: sizes.problem.clone(),
         };
         Self { tally, size_for: *size_for, sources: vec![source], tables: vec![sizes] }
+    }
+
+    /// It was a scan, and this is to be known of it.
+    pub(crate) fn scanned(mut self, remarks: &[String]) -> Self {
+        for source in &mut self.sources {
+            source.method = Method::Scan;
+            source.remarks = remarks.to_vec();
+        }
+        self
     }
 
     /// Takes over another one, of another node of a deployment or another file.
@@ -96,12 +122,16 @@ impl Analysis {
 
     /// The report. With a server's MALLOC-STATS, also whose allocations stand in its fragmented bins.
     pub fn report(mut self, malloc_stats: Option<&MallocStats>) -> Report {
+        // Of keys that were asked for one by one, allocations are not known.
+        let malloc_stats =
+            malloc_stats.filter(|_| self.sources.iter().all(|s| s.method == Method::Snapshot));
         self.tally.tree.tidy();
         let tally = &self.tally;
         let patterns = pattern::all(&tally.tree);
         let total = self.total();
         let context = advice::Context::new(&patterns, tally, &self.size_for, total.bytes);
         let advice = advice::all(&context);
+        let not_packed_for_ttl = advice::pack::left_out_for_ttl(&context);
         let omitted = patterns.iter().skip(PATTERNS_MAX).fold(Sum::default(), |mut sum, p| {
             sum.join(Sum { keys: p.stats.keys, bytes: p.stats.bytes });
             sum
@@ -143,6 +173,7 @@ impl Analysis {
             by_slot: slots(&tally.slots),
             fragmentation: malloc_stats.map(|stats| owner::owners(stats, &patterns)),
             advice,
+            not_packed_for_ttl,
             about: tally.about.clone(),
             sources: self.sources.clone(),
         };
@@ -254,6 +285,8 @@ pub struct Report {
     pub fragmentation: Option<Vec<BinOwners>>,
     /// What would save memory, most first.
     pub advice: Vec<Advice>,
+    /// Small strings that were not considered for packing because some of their pattern expire.
+    pub not_packed_for_ttl: Sum,
     /// What the snapshot says of itself.
     pub about: std::collections::BTreeMap<String, String>,
     /// Each snapshot's total.
@@ -344,6 +377,11 @@ pub struct GroupRow {
 }
 
 impl Report {
+    /// True if any of it was asked for key by key.
+    pub fn has_scans(&self) -> bool {
+        self.sources.iter().any(|source| source.method == Method::Scan)
+    }
+
     /// A pattern without anything that varies is a key's name.
     fn hide_names(&mut self, hash: &KeyHash) {
         let hidden = |name: &mut String| {

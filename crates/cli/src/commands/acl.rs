@@ -18,10 +18,10 @@ const PAGES: &[Page] = &[
     ("check", check),
     ("fix", fix),
     ("restart", restart),
-    ("keys", keys),
     ("reshape", reshape),
     ("undo", undo),
     ("rdb", rdb),
+    ("keys", keys),
     ("watch", check),
     ("top", check),
 ];
@@ -58,11 +58,14 @@ fn rdb() -> Vec<Line> {
         .to_vec()
 }
 
-/// The sample says for which server keys are sized, the snapshot holds them.
+/// The sample says for which server keys are sized; the snapshot holds them, and a scan asks for each.
 fn keys() -> Vec<Line> {
     let rules = union(&[&Reading::ClusterNode.rules(), &Reading::Snapshot.rules()]);
     let purpose = "keys of a server or a Cluster: every value can be read so".to_owned();
-    vec![(purpose, rules), (Reading::Sentinel.to_string(), Reading::Sentinel.rules())]
+    let others = [Reading::ScanLengths, Reading::Scan, Reading::Sentinel];
+    let mut lines = vec![(purpose, rules)];
+    lines.extend(others.map(|reading| (reading.to_string(), reading.rules())));
+    lines
 }
 
 fn restart() -> Vec<Line> {

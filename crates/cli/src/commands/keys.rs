@@ -3,6 +3,7 @@
 mod diff;
 mod live;
 mod output;
+mod scan;
 
 use crate::exit::{Exit, UsageError};
 use crate::keys_args::{KeysArgs, KeysCommand, Rows, SizeForArgs};

@@ -10,6 +10,7 @@ use crate::printer::Printer;
 use crate::rdb_args::{AllocatorName, RdbArgs, RdbCommand, SizeArgs, VerifyArgs};
 use crate::render::snapshot;
 use anyhow::Context;
+pub(crate) use fetch::interrupted;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::Path;

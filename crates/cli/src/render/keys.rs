@@ -36,11 +36,17 @@ fn head(report: &Report, paint: Paint) -> Vec<String> {
     let total = &report.total;
     let most = report.patterns.first();
     let answer = match most {
+        None if report.has_scans() => "no keys, by SCAN".to_owned(),
         None => "no keys".to_owned(),
         Some(most) => format!(
-            "{} in {} keys; {:.0} % of it is {}",
+            "{} in {} keys{}; {:.0} % of it is {}",
             bytes(total.bytes),
             grouped(total.keys),
+            if report.has_scans() {
+                " by SCAN (each as it was when asked, not one moment)"
+            } else {
+                ""
+            },
             most.share * 100.0,
             name(&most.pattern)
         ),
@@ -230,12 +236,14 @@ fn biggest(report: &Report, verbose: bool, paint: Paint) -> Vec<String> {
 
 fn big_line(big: &Big, paint: Paint) -> String {
     let unit = if big.data_type == "string" { "bytes" } else { "elements" };
+    // No key is empty but a string: a scan could not ask for its length.
+    let count = if big.elements > 0 { grouped(big.elements) } else { "?".to_owned() };
     let head = format!(
         "  {:>8} {:<6} {:<10} {:>13} {unit:<8}  ",
         short(big.bytes),
         big.data_type,
         big.encoding,
-        grouped(big.elements)
+        count
     );
     let room = paint.width.saturating_sub(columns(&head)).max(16);
     head + &cut(&printable(&big.key), room)
@@ -327,8 +335,24 @@ fn limits(report: &Report, paint: Paint) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let skipped = &report.not_packed_for_ttl;
+    if skipped.keys > 0 {
+        notes.push(format!(
+            "packing was not considered for {} in {} small strings of patterns with a TTL: as fields they would no longer \
+             expire by themselves",
+            bytes(skipped.bytes),
+            grouped(skipped.keys)
+        ));
+    }
     for source in &report.sources {
-        if let Some(problem) = &source.problem {
+        let name = printable(&source.source);
+        notes.extend(source.remarks.iter().map(|text| format!("{name}: {}", printable(text))));
+        if let Some(problem) = &source.problem
+            && problem.kind == unfrag_keys::scanned::ENDED_EARLY
+        {
+            let why = printable(&problem.message);
+            notes.push(format!("{name}: {why}; everything above is of what was read"));
+        } else if let Some(problem) = &source.problem {
             notes.push(format!(
                 "{} stopped at byte {}: {}; everything above is of what came before",
                 printable(&source.source),

@@ -12,7 +12,7 @@ use super::{Advice, Confidence, Context};
 use crate::pattern::{Pattern, varies};
 use crate::sample::Sample;
 use crate::shape::{self, Placeholder};
-use crate::stats::rounded;
+use crate::stats::{Sum, rounded};
 
 /// Hashes built of samples to price one layout.
 const TRIALS: usize = 12;
@@ -41,13 +41,28 @@ pub(super) fn advise(context: &Context<'_>) -> Vec<Advice> {
     found
 }
 
+/// Strings that would fit packed hashes but for their expiry: fields would have to expire one by one, or all together.
+pub(crate) fn left_out_for_ttl(context: &Context<'_>) -> Sum {
+    let mut sum = Sum::default();
+    for stats in context.patterns.iter().filter(|p| fits(context, p)).map(|p| p.stats) {
+        if stats.expiring().keys > 0 {
+            sum.join(Sum { keys: stats.keys, bytes: stats.bytes });
+        }
+    }
+    sum
+}
+
 /// Strings without expiry whose values fit a packed hash.
 fn is_packable(context: &Context<'_>, pattern: &Pattern<'_>) -> bool {
+    pattern.stats.expiring().keys == 0 && fits(context, pattern)
+}
+
+/// Strings whose values fit a packed hash.
+fn fits(context: &Context<'_>, pattern: &Pattern<'_>) -> bool {
     let samples = pattern.stats.reservoir.samples();
     let limit = context.size_for.thresholds.hash_value_bytes;
     pattern.stats.keys >= KEYS_MIN
         && pattern.stats.is_strings()
-        && pattern.stats.expiring().keys == 0
         && samples.iter().all(|s| s.elements <= limit && s.value.is_some())
 }
 

@@ -1,17 +1,19 @@
 //! Keys of running servers: each one's snapshot goes straight into the analysis while it arrives, several at a time.
 
-use super::{options, size_for};
+use super::{options, scan, size_for};
 use crate::commands::rdb::Refused;
 use crate::exit::UsageError;
-use crate::keys_args::KeysArgs;
+use crate::keys_args::{KeysArgs, SourceName};
 use crate::printer::Printer;
 use anyhow::Context;
 use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use unfrag_client::replication::SnapshotReader;
+use unfrag_client::source::least_missed;
 use unfrag_client::{
-    Address, ClientError, ConnectOptions, DiscoverOptions, SurveyOptions, Target, survey,
+    Address, ClientError, ConnectOptions, DiscoverOptions, ErrorKind, Problem, Reading,
+    SurveyOptions, Target, survey,
 };
 use unfrag_diagnose::{diagnose, fork_refusal};
 use unfrag_keys::{Analysis, Options, Report};
@@ -22,10 +24,10 @@ use unfrag_rdb::SizeFor;
 const AT_ONCE: usize = 4;
 
 /// One server to read.
-struct Source {
-    address: Address,
-    options: ConnectOptions,
-    size_for: SizeFor,
+pub(super) struct Source {
+    pub(super) address: Address,
+    pub(super) options: ConnectOptions,
+    pub(super) size_for: SizeFor,
     sample: Sample,
 }
 
@@ -40,8 +42,9 @@ pub(super) fn read(
         .build()
         .context("failed to start the runtime")?;
     let sources = runtime.block_on(sources(args, printer))?;
-    if !args.live.force {
-        sources.iter().try_for_each(guard)?;
+    if args.live.resume.is_some() && sources.len() != 1 {
+        let message = format!("--resume is of one server, and {} are meant", sources.len());
+        return Err(UsageError { message }.into());
     }
     // Bins of several servers have nothing to do with each other.
     let own_stats = match sources.as_slice() {
@@ -51,7 +54,7 @@ pub(super) fn read(
     let is_cluster = sources.iter().any(|s| s.sample.info.count("cluster_enabled") == Some(1));
     let options = Options { by_slot: args.by_slot || is_cluster, ..options(args) };
     let deadline = args.live.deadline.map(|after| Instant::now() + after);
-    let analysis = all(&sources, &options, deadline)?;
+    let analysis = all(&sources, &|source| one(args, source, options.clone(), deadline, printer))?;
     Ok(analysis.report(malloc_stats.or(own_stats).as_ref()))
 }
 
@@ -62,7 +65,7 @@ async fn sources(args: &KeysArgs, printer: &Printer) -> anyhow::Result<Vec<Sourc
         printer.talk(&format!("warning: {warning}"));
     }
     let survey_options = SurveyOptions {
-        discover: DiscoverOptions { replication: false },
+        discover: DiscoverOptions { replication: is_scan(args) || args.connect.replicas },
         ..SurveyOptions::default()
     };
     let mut sources = vec![];
@@ -71,24 +74,34 @@ async fn sources(args: &KeysArgs, printer: &Printer) -> anyhow::Result<Vec<Sourc
         for problem in &found.problems {
             printer.talk(&format!("warning: {} is not read: {}", problem.what, problem.why));
         }
-        let several = found.readings.len() > 1;
-        for reading in found.readings {
+        // A replica holds its primary's keys once more: one of them is read.
+        let readings =
+            if is_scan(args) { least_missed(found.readings) } else { primaries(found.readings) };
+        for reading in readings {
             let sample = reading.result?;
             let address = match (&reading.node, target) {
                 (Some(node), _) => node.address.clone(),
                 (None, Target::Server(address)) => address.clone(),
                 (None, Target::Sentinel { .. }) => continue,
             };
-            // A replica holds its primary's keys once more; the one that was named by itself is meant.
-            if several && sample.info.is_replica() {
-                continue;
-            }
             let options = ConnectOptions { db: 0, resp3: false, ..options.clone() };
             let size_for = sized_like(args, &sample)?;
             sources.push(Source { address, options, size_for, sample });
         }
     }
     Ok(sources)
+}
+
+fn is_scan(args: &KeysArgs) -> bool {
+    args.live.source == Some(SourceName::Scan) || args.live.resume.is_some()
+}
+
+/// Without replicas, but for the one that was named by itself.
+fn primaries(mut readings: Vec<Reading>) -> Vec<Reading> {
+    if readings.len() > 1 {
+        readings.retain(|r| !r.result.as_ref().is_ok_and(|sample| sample.info.is_replica()));
+    }
+    readings
 }
 
 /// The server itself, unless another one was named.
@@ -122,8 +135,7 @@ fn guard(source: &Source) -> anyhow::Result<()> {
 /// Every server's analysis, joined in the order named so that the report does not depend on who was first.
 fn all(
     sources: &[Source],
-    options: &Options,
-    deadline: Option<Instant>,
+    one: &(dyn Fn(&Source) -> anyhow::Result<Analysis> + Sync),
 ) -> anyhow::Result<Analysis> {
     let next = Mutex::new(sources.iter().enumerate());
     let done = Mutex::new(vec![]);
@@ -133,7 +145,7 @@ fn all(
                 loop {
                     let taken = next.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((place, source)) = taken else { break };
-                    let result = one(source, options.clone(), deadline);
+                    let result = one(source);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
                 }
             });
@@ -152,8 +164,63 @@ fn all(
     whole.ok_or_else(|| UsageError { message: "no server was named".to_owned() }.into())
 }
 
-fn one(source: &Source, options: Options, deadline: Option<Instant>) -> anyhow::Result<Analysis> {
-    let reader = SnapshotReader::open(&source.address, &source.options)?;
+/// By the way asked for; else by a snapshot, and where there is none to be had, by a scan.
+fn one(
+    args: &KeysArgs,
+    source: &Source,
+    options: Options,
+    deadline: Option<Instant>,
+    printer: &Printer,
+) -> anyhow::Result<Analysis> {
+    if is_scan(args) {
+        return scan::one(args, source, None, options, deadline);
+    }
+    let may_scan = args.live.source.is_none();
+    let opened = if args.live.force { Ok(()) } else { guard(source) };
+    let opened = opened.and_then(|()| Ok(SnapshotReader::open(&source.address, &source.options)?));
+    match opened {
+        Ok(reader) => stream(reader, source, options, deadline),
+        Err(error) if may_scan && gives_no_snapshot(&error) => {
+            let why = why_not(&error);
+            printer.talk(&format!("{}: no snapshot ({why}); scanning", source.address));
+            scan::one(args, source, Some(&why), options, deadline)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The server answers, and does not give a snapshot. A server that is gone, or that loads, is no reason to ask for more.
+fn gives_no_snapshot(error: &anyhow::Error) -> bool {
+    if error.is::<Refused>() {
+        return true;
+    }
+    error.downcast_ref::<ClientError>().is_some_and(|error| {
+        error.kind() == ErrorKind::NotAllowed
+            || matches!(
+                *error.problem,
+                Problem::NotRedis { .. }
+                    | Problem::UnexpectedReply { .. }
+                    | Problem::MasterDown
+                    | Problem::Closed { .. }
+                    | Problem::ResponseTimeout { .. }
+            )
+    })
+}
+
+/// The reason without the server's name.
+fn why_not(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<ClientError>() {
+        Some(error) => error.problem.to_string(),
+        None => error.to_string(),
+    }
+}
+
+fn stream(
+    reader: SnapshotReader,
+    source: &Source,
+    options: Options,
+    deadline: Option<Instant>,
+) -> anyhow::Result<Analysis> {
     let mut failed = None;
     let until = Until { reader, deadline, failed: &mut failed };
     let name = source.address.to_string();

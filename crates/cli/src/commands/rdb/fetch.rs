@@ -309,7 +309,7 @@ async fn receive(
 }
 
 /// Ctrl-C, a closed terminal, a polite kill.
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     let streams = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = streams.map(signal) else {
         return std::future::pending().await;
