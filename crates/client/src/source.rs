@@ -39,14 +39,12 @@ fn chosen(mut members: Vec<Reading>) -> Vec<Reading> {
     });
     let place = replica
         .or_else(|| members.iter().position(|r| info(r).is_some_and(|info| !info.is_replica())));
-    match place {
-        Some(place) => vec![members.swap_remove(place)],
-        // Nothing that can be read from: the caller says why.
-        None => {
-            members.truncate(1);
-            members
-        }
+    if let Some(place) = place {
+        return vec![members.swap_remove(place)];
     }
+    // Nothing that can be read from: the caller says why.
+    members.truncate(1);
+    members
 }
 
 fn is_healthy(info: &Info, primary: Option<&Info>) -> bool {
