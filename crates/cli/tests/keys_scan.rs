@@ -173,9 +173,9 @@ fn a_scan_asked_for_leaves_no_trace_on_idle_times_and_can_be_taken_up() {
     }
 }
 
-/// Keys that are there throughout are all found, each once: the writer changes others.
+/// Keys that are there throughout are all found, each once. How long others wait is not tested here.
 #[test]
-fn beside_a_writer_no_key_is_counted_twice_and_nobody_waits() {
+fn beside_a_writer_that_overwrites_keys_each_is_counted_once() {
     if !require(Kind::Redis8) {
         return;
     }
