@@ -12,9 +12,6 @@ use unfrag_testbed::{Kind, Lab, Options, measure, require};
 /// Enough that the process's own megabytes do not decide.
 const FILL_BYTES: u64 = 256 << 20;
 
-/// A gap between RSS and the data that no rule acts on.
-const SMALL_GAP: u64 = 64 << 20;
-
 fn read(lab: &Lab) -> Sample {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -27,11 +24,7 @@ fn read(lab: &Lab) -> Sample {
 /// Causes that are true of a server fragmented this way.
 fn expected(kind: Kind, workload: Workload, report: &Report) -> Vec<Cause> {
     match (kind.has_jemalloc(), workload) {
-        // Nothing can be seen or moved inside libc's heap. On a busy machine keys of the ttl workload expire while others
-        // are still written, which leaves a gap too small to act on (`floors::GAP_BYTES`): then it is the peak's.
-        (false, Workload::Ttl) if report.layers.rss < report.layers.used.map(|u| u + SMALL_GAP) => {
-            vec![Cause::DefragUnsupportedBuild, Cause::PeakPast]
-        }
+        // Nothing can be seen or moved inside libc's heap.
         (false, _) => vec![Cause::DefragUnsupportedBuild],
         // Freed extents of their own are dirty pages until they decay, seconds later.
         (true, Workload::Large) if report.layers.rss < report.layers.used.map(|u| u + u / 4) => {
