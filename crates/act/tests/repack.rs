@@ -150,32 +150,58 @@ fn every_type_and_every_ttl_comes_out_as_it_was() {
     }
 }
 
+/// Keys all over the keyspace, so that some are in every part of a chunk: DUMP counts as an access.
 #[test]
-fn idle_times_are_kept_under_lru() {
-    if !require(Kind::Redis7) {
-        return;
+fn idle_times_and_access_counters_are_kept() {
+    const KEYS: usize = 2000;
+    // The counter's third step is certain to follow an access: only from 5 on is it left to chance.
+    for (kind, policy, word, value) in [
+        (Kind::Redis6, "allkeys-lru", "IDLETIME", 5000),
+        (Kind::Redis7, "allkeys-lru", "IDLETIME", 5000),
+        (Kind::Redis7, "allkeys-lfu", "FREQ", 2),
+    ] {
+        if require(kind) {
+            let options = ["--maxmemory-policy", policy, "--lfu-decay-time", "0"];
+            let server = Server::start(kind, &Options::args(&options)).unwrap();
+            let mut connection = server.connection().unwrap();
+            Workload::Strings.run(&mut connection, FILL_BYTES / 3, 7).unwrap();
+            let restored = Instant::now();
+            restore_with(&mut connection, KEYS, word, value);
+            repack(&server);
+            let passed = if word == "IDLETIME" { restored.elapsed().as_secs() } else { 0 };
+            let wrong: Vec<u64> = usage(&mut connection, KEYS, word)
+                .into_iter()
+                .filter(|found| !(value..=value + passed + 2).contains(found))
+                .collect();
+            assert!(
+                wrong.is_empty(),
+                "{} {policy}: {} of {KEYS}: {wrong:?}",
+                kind.name(),
+                wrong.len()
+            );
+        }
     }
-    let server =
-        Server::start(Kind::Redis7, &Options::args(&["--maxmemory-policy", "allkeys-lru"]))
-            .unwrap();
-    let mut connection = server.connection().unwrap();
-    Workload::Strings.run(&mut connection, FILL_BYTES, 7).unwrap();
-    run(&mut connection, &["SET", "old", "v"]);
-    let payload: Vec<u8> = redis::cmd("DUMP").arg("old").query(&mut connection).unwrap();
-    redis::cmd("RESTORE")
-        .arg("old")
-        .arg(0)
-        .arg(&payload)
-        .arg("REPLACE")
-        .arg("IDLETIME")
-        .arg(5000)
-        .exec(&mut connection)
-        .unwrap();
-    let restored = Instant::now();
-    repack(&server);
-    let idle: u64 = redis::cmd("OBJECT").arg("IDLETIME").arg("old").query(&mut connection).unwrap();
-    let right = 5000 + restored.elapsed().as_secs();
-    assert!(idle.abs_diff(right) <= 2, "{idle} s, not {right} s");
+}
+
+/// Keys `old:<n>` last used `value` seconds ago, or with `value` as their counter.
+fn restore_with(connection: &mut Connection, keys: usize, word: &str, value: u64) {
+    run(connection, &["SET", "old", "v"]);
+    let payload: Vec<u8> = redis::cmd("DUMP").arg("old").query(connection).unwrap();
+    let mut pipe = redis::pipe();
+    for n in 0..keys {
+        let restore = pipe.cmd("RESTORE").arg(format!("old:{n}")).arg(0).arg(&payload);
+        restore.arg(word).arg(value).ignore();
+    }
+    pipe.exec(connection).unwrap();
+}
+
+/// OBJECT IDLETIME or FREQ of the same keys.
+fn usage(connection: &mut Connection, keys: usize, word: &str) -> Vec<u64> {
+    let mut pipe = redis::pipe();
+    for n in 0..keys {
+        pipe.cmd("OBJECT").arg(word).arg(format!("old:{n}"));
+    }
+    pipe.query(connection).unwrap()
 }
 
 /// Writers count up, readers look: every acknowledged increment is there, and no key is ever missing.

@@ -1,6 +1,6 @@
 -- One batch of repack, atomic as every script. KEYS: keys of one slot. ARGV: 1 prefix of our names, 2 their life in ms,
 -- 3 how to copy (copy, dump, dump-idle, dump-freq), 4 largest key in bytes, 5 bytes after which to stop,
--- 6 'fill' to make copies only, which soak up the allocator's cache of freed regions and are deleted later, 7 number
+-- 6 'fill' where copies are wanted only to soak up the allocator's cache of freed regions, to be deleted later, 7 number
 -- of the first name. Key i is set aside as prefix, number + i, and dots up to its own length: a name of another size
 -- class would hand the old name's region straight to the new one, and names would never move. 8 is the limit on RSS, 0
 -- where there is none.
@@ -77,18 +77,14 @@ local function by_copy(i)
   return made == 1
 end
 
--- RESTORE goes straight to the key's own name, because RENAME would count as an access.
+-- RESTORE goes straight to the key's own name, because RENAME would count as an access. DUMP counts as one, too, so there
+-- is no copying without replacing: 'fill' replaces here as well, and the key is moved once more in its own turn.
 local function by_dump(i)
   local key = KEYS[i]
   local usage = usage_of(key)
   local payload = redis.pcall('DUMP', key)
   if not payload then return false end
   if type(payload) == 'table' then return nil end
-  if fill then
-    if not restore(payload, aside(i), -1) then return nil end
-    redis.call('PEXPIRE', aside(i), life)
-    return true
-  end
   local at = expiry(key)
   redis.call('RENAME', key, aside(i))
   if restore(payload, key, at, usage) then
