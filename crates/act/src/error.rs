@@ -19,7 +19,7 @@ pub enum ActError {
     },
     /// Another unfrag is at work on this server.
     #[error(
-        "another unfrag is at work on this server ({who}): let it finish, or end it with `unfrag fix --abort`"
+        "another unfrag is at work on this server ({who}): let it finish, or end it with `unfrag fix --abort` on the machine it runs on"
     )]
     Busy {
         /// What is known of it.

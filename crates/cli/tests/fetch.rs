@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use unfrag_testbed::deployment::Watched;
 use unfrag_testbed::workload::Workload;
-use unfrag_testbed::{Kind, Options, Server, measure, require, tls};
+use unfrag_testbed::{Kind, Options, Server, measure, require, signal, tls};
 
 const FILL_BYTES: u64 = 8 << 20;
 
@@ -136,11 +136,7 @@ fn exactly_the_printed_rights_and_tls_are_enough() {
             .unwrap();
         let lines = String::from_utf8(output.stdout).unwrap();
         let line = lines.lines().find(|l| l.contains("+psync")).unwrap().replace("PASSWORD", "pw");
-        let mut make = redis::Cmd::new();
-        for word in line.split(' ') {
-            make.arg(word);
-        }
-        make.exec(&mut connection).unwrap();
+        measure::typed(&mut connection, &line).unwrap();
         let place = folder.path().join("dump.rdb");
         let output = fetch(&server, &place, &["--user", "fetcher", "-a", "pw"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{} {}", kind.name(), text(&output));
@@ -217,11 +213,6 @@ fn slow_fetch(folder: &Path, more: &[&str]) -> (Server, Connection, Child) {
     (server, connection, child)
 }
 
-fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
-    assert!(sent.success());
-}
-
 #[test]
 fn ctrl_c_in_the_middle_leaves_nothing_here_and_nobody_there() {
     if !require(Kind::Redis7) {
@@ -229,7 +220,7 @@ fn ctrl_c_in_the_middle_leaves_nothing_here_and_nobody_there() {
     }
     let folder = tempfile::tempdir().unwrap();
     let (_server, mut connection, child) = slow_fetch(folder.path(), &[]);
-    signal(child.id(), "-INT");
+    signal(child.id(), "-INT").unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(!output.status.success(), "{}", text(&output));
     assert_eq!(files_in(folder.path()), Vec::<String>::new(), "{}", text(&output));
@@ -248,9 +239,9 @@ fn a_server_that_stalls_is_given_up_and_leaves_nothing() {
     }
     let folder = tempfile::tempdir().unwrap();
     let (server, _connection, child) = slow_fetch(folder.path(), &["-t", "3"]);
-    signal(server.pid(), "-STOP");
+    signal(server.pid(), "-STOP").unwrap();
     let output = child.wait_with_output();
-    signal(server.pid(), "-CONT");
+    signal(server.pid(), "-CONT").unwrap();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(4), "{}", text(&output));
     assert_eq!(files_in(folder.path()), Vec::<String>::new());

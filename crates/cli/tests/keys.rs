@@ -325,11 +325,7 @@ fn the_rights_that_are_printed_are_enough() {
     for kind in Kind::ALL.into_iter().filter(|k| require(*k)) {
         let (server, mut connection) = start(kind);
         lua(&mut connection, SCHEMES);
-        let mut make = redis::Cmd::new();
-        for word in line.split(' ') {
-            make.arg(word);
-        }
-        make.exec(&mut connection).unwrap();
+        measure::typed(&mut connection, &line).unwrap();
         let port = server.port().to_string();
         let report = json(&["-p", &port, "--user", "reader", "-a", "pw"]);
         assert!(report["patterns"].as_array().unwrap().len() > 1, "{}: {report}", kind.name());

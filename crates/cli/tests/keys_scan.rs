@@ -54,13 +54,7 @@ fn make_user(connection: &mut redis::Connection, name: &str, purpose: &str) {
     let page = text(&unfrag(&["acl", "keys", "--user", name]));
     let mut lines = page.lines().skip_while(|line| !line.starts_with(purpose));
     let line = lines.nth(1).unwrap();
-    let mut words = line.replace(">PASSWORD", ">secret");
-    words = words.trim().to_owned();
-    let mut command = redis::Cmd::new();
-    words.split(' ').for_each(|word| {
-        command.arg(word);
-    });
-    command.exec(connection).unwrap();
+    measure::typed(connection, &line.replace(">PASSWORD", ">secret")).unwrap();
 }
 
 fn sums(report: &Value) -> Vec<(String, u64)> {

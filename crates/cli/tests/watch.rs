@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use unfrag_testbed::deployment::{Cluster, Watched};
 use unfrag_testbed::misbehaving::{Fault, Misbehaving};
 use unfrag_testbed::workload::Workload;
-use unfrag_testbed::{Kind, Options, Server, measure, require};
+use unfrag_testbed::{Kind, Options, Server, measure, require, signal};
 
 const TOKEN: &str = "a-token-of-the-tests-0123456789";
 
@@ -58,12 +58,8 @@ impl Watch {
         Self { child, address, talk }
     }
 
-    fn pid(&self) -> String {
-        self.child.id().to_string()
-    }
-
     fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.pid()]).status().unwrap().success());
+        signal(self.child.id(), name).unwrap();
     }
 
     /// Sends a request as it stands; returns status and the rest.
@@ -467,10 +463,7 @@ fn alerts_reach_alertmanager_a_webhook_and_a_command() {
     )).unwrap();
     let watch = Watch::start(folder.path(), &["--config", file.to_str().unwrap(), "-t", "1"]);
     watch.read(&server.address());
-    let stop = |signal: &str| {
-        let pid = server.pid().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    };
+    let stop = |name: &str| signal(server.pid(), name).unwrap();
     stop("-STOP");
     let mut got = vec![];
     while got.len() < 2 {

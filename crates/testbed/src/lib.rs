@@ -10,6 +10,7 @@ pub mod lab;
 pub mod measure;
 pub mod misbehaving;
 mod server;
+mod signal;
 pub mod tls;
 pub mod workload;
 
@@ -17,3 +18,4 @@ pub use error::Error;
 pub use kind::{Kind, require};
 pub use lab::Lab;
 pub use server::{Options, Server};
+pub use signal::signal;

@@ -47,6 +47,15 @@ pub fn command<T: redis::FromRedisValue>(
     cmd.query(connection).map_err(|source| Error::Command { what, source })
 }
 
+/// Runs a line as it is typed: words between blanks, none quoted.
+pub fn typed(connection: &mut Connection, line: &str) -> Result<(), Error> {
+    let mut cmd = redis::Cmd::new();
+    for word in line.split_whitespace() {
+        cmd.arg(word);
+    }
+    command(connection, "run a typed line", &cmd)
+}
+
 /// Waits for a condition, asking every 20 ms for at most `seconds`.
 pub fn wait_until(
     what: &'static str,

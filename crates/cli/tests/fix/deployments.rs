@@ -10,22 +10,19 @@ use unfrag_testbed::{Kind, Options, measure, require};
 /// Of 60,000 keys of 700 bytes, each node takes its own (the others are answered with MOVED) and deletes two thirds.
 fn fill_and_thin(connection: &mut Connection) {
     let value = "v".repeat(700);
-    for wanted in [|_: u32| true, |n: u32| !n.is_multiple_of(3)] {
-        let is_thinning = !wanted(0);
-        for from in (0..60_000u32).step_by(1000) {
+    let mut send = |command: &dyn Fn(u32) -> redis::Cmd, numbers: Vec<u32>| {
+        for some in numbers.chunks(1000) {
             let mut pipe = redis::pipe();
             pipe.ignore_errors();
-            for n in (from..from + 1000).filter(|n| wanted(*n)) {
-                let key = format!("k{n}");
-                if is_thinning {
-                    pipe.del(key)
-                } else {
-                    pipe.set(key, &value)
-                };
+            for &n in some {
+                pipe.add_command(command(n));
             }
             let _: Vec<redis::Value> = pipe.query(connection).unwrap();
         }
-    }
+    };
+    send(&|n| redis::Cmd::set(format!("k{n}"), &value), (0..60_000).collect());
+    let leaving = (0..60_000u32).filter(|n| !n.is_multiple_of(3)).collect();
+    send(&|n| redis::Cmd::del(format!("k{n}")), leaving);
 }
 
 #[test]

@@ -2,22 +2,15 @@
 
 use super::{FILL_BYTES, begin, fragmented, ours, settings, text, wait_until_busy};
 use redis::Connection;
-use std::process::Command;
 use std::time::Duration;
 use unfrag_testbed::deployment::Replicated;
 use unfrag_testbed::workload::Workload;
-use unfrag_testbed::{Kind, Options, Server, measure, require};
+use unfrag_testbed::{Kind, Options, Server, measure, require, signal};
 
 const JEMALLOC: [Kind; 3] = [Kind::Redis6, Kind::Redis7, Kind::Redis8];
 
 fn set(connection: &mut Connection, name: &str, value: &str) {
     redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(connection).unwrap();
-}
-
-/// Holds a process still, or lets it go on.
-fn signal(server: &Server, name: &str) {
-    let status = Command::new("kill").args([name, &server.pid().to_string()]).status().unwrap();
-    assert!(status.success());
 }
 
 /// How often the server was asked to copy, move or purge anything.
@@ -88,10 +81,10 @@ fn a_server_that_stalls_is_left_as_it_was() {
         let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
         let child = begin(state.path(), &server, &["-t", "2"]);
         wait_until_busy(&mut connection, &before.0);
-        signal(&server, "-STOP");
+        signal(server.pid(), "-STOP").unwrap();
         // Longer than a command may take, shorter than the tries to reach the server again.
         std::thread::sleep(Duration::from_secs(5));
-        signal(&server, "-CONT");
+        signal(server.pid(), "-CONT").unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(7), "{} {}", kind.name(), text(&output));
         assert_eq!(ours(&mut connection), 0, "{} {}", kind.name(), text(&output));
@@ -115,7 +108,7 @@ fn a_replica_that_falls_behind_is_waited_for() {
     let before = settings(&mut primary);
     let child = begin(state.path(), &servers.primary, &[]);
     wait_until_busy(&mut primary, &before);
-    signal(replica, "-STOP");
+    signal(replica.pid(), "-STOP").unwrap();
     let mut most = 0;
     for _ in 0..40 {
         std::thread::sleep(Duration::from_millis(100));
@@ -124,7 +117,7 @@ fn a_replica_that_falls_behind_is_waited_for() {
         let there = info["slave0"].split("offset=").nth(1).unwrap().split(',').next().unwrap();
         most = here.saturating_sub(there.parse().unwrap()).max(most);
     }
-    signal(replica, "-CONT");
+    signal(replica.pid(), "-CONT").unwrap();
     let output = child.wait_with_output().unwrap();
     // 16 MiB, and what one chunk adds before the next look.
     assert!((1..32 << 20).contains(&most), "{most} bytes behind");

@@ -3,10 +3,10 @@
 use super::{begin, fragmented, kill, ours, settings, text, unfrag, wait_until_busy};
 use redis::{Commands, Connection};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use unfrag_testbed::{Kind, Server, measure, require};
+use unfrag_testbed::{Kind, Server, measure, require, signal};
 
 /// Milliseconds after the first change at which unfrag is killed, for one server. `UNFRAG_KILLS` of them for all three
 /// (`make test-kills`: 210), spread over a run of some seconds.
@@ -110,9 +110,7 @@ fn ctrl_c_puts_everything_back() {
             .spawn()
             .unwrap();
         wait_until_busy(&mut connection, &before);
-        let interrupted =
-            Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-        assert!(interrupted.success());
+        signal(child.id(), "-INT").unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(7), "{}", text(&output));
         assert_eq!(settings(&mut connection), before);

@@ -14,11 +14,7 @@ fn make_user(connection: &mut Connection) {
         .unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
     let line = lines.lines().find(|l| l.contains("+evalsha")).unwrap().replace("PASSWORD", "pw");
-    let mut cmd = redis::Cmd::new();
-    line.split(' ').for_each(|word| {
-        cmd.arg(word);
-    });
-    cmd.exec(connection).unwrap();
+    measure::typed(connection, &line).unwrap();
 }
 
 const AS_FIXER: [&str; 4] = ["--user", "fixer", "-a", "pw"];

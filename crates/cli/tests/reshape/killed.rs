@@ -122,11 +122,7 @@ fn ctrl_c_leaves_every_key_whole_and_says_how_to_go_on() {
         Ok(redis::cmd("EXISTS").arg("user:1").query::<u32>(&mut scene.connection).unwrap_or(0) == 1)
     })
     .unwrap();
-    let interrupted = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(interrupted.success());
+    unfrag_testbed::signal(child.id(), "-INT").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(7), "{}", text(&output));
     let said = text(&output).split_whitespace().collect::<Vec<_>>().join(" ");

@@ -3,14 +3,14 @@
 use super::{HASH, SERVERS, Scene, document, text};
 use redis::Value;
 use unfrag_testbed::deployment::{Cluster, Replicated};
-use unfrag_testbed::{Kind, Options, require};
+use unfrag_testbed::{Kind, Options, measure, require};
 
 /// The most that a prediction may be wrong, in the issue's words.
 const WRONG: f64 = 0.03;
 
-/// The same where the allocator is libc: one that fills the holes of deleted keys hands out 16 or 32 bytes more than was
-/// asked, as the hole has it (seen on 3 to 33 % of listpacks, different in each run).
-const WRONG_UNDER_LIBC: f64 = 0.12;
+/// The same for small listpacks where the allocator is libc, which is worse than the issue asks for: glibc fills the holes of
+/// deleted keys and hands out 16 or 32 bytes more than was asked, as the hole has it. Runs of this test were 7.4 to 8.4 % off.
+const WRONG_SMALL_UNDER_LIBC: f64 = 0.12;
 
 #[derive(Debug, Clone, Copy)]
 enum Data {
@@ -60,7 +60,7 @@ fn eprint_line(line: &str) {
 }
 
 #[test]
-fn predictions_are_within_three_percent_and_the_way_back_is_exact() {
+fn predictions_hold_and_the_way_back_is_exact() {
     for kind in SERVERS.into_iter().filter(|k| require(*k)) {
         for data in [Data::Users, Data::Sessions, Data::Documents] {
             // On a busy machine commands are slow, and each that is logged takes kilobytes.
@@ -88,7 +88,8 @@ fn predictions_are_within_three_percent_and_the_way_back_is_exact() {
                 "{name}: {predicted} predicted, {measured} measured, {:+.2} %",
                 error * 100.0
             ));
-            let most = if kind == Kind::Valkey9 { WRONG_UNDER_LIBC } else { WRONG };
+            let is_small_under_libc = !kind.has_jemalloc() && matches!(data, Data::Users);
+            let most = if is_small_under_libc { WRONG_SMALL_UNDER_LIBC } else { WRONG };
             assert!(error.abs() <= most, "{name}: {predicted} of {measured}");
             assert_eq!(done["keys_after"], dry["keys_after"], "{name}");
             assert_ne!(scene.digest(), before);
@@ -163,7 +164,7 @@ fn what_others_would_see_is_refused_until_allowed() {
     assert_eq!(scene.digest(), before);
     scene.json(&[HASH, &["--yes", "--allow"]].concat(), 0);
     scene.run(&["CONFIG", "SET", "notify-keyspace-events", ""]);
-    let used: u64 = unfrag_testbed::measure::field(&mut scene.connection, "used_memory").unwrap();
+    let used: u64 = measure::field(&mut scene.connection, "used_memory").unwrap();
     scene.run(&["CONFIG", "SET", "maxmemory", &(used + (1 << 20)).to_string()]);
     let full = scene.reshape(&[HASH, &["--reverse", "--yes"]].concat()).output().unwrap();
     assert_eq!(full.status.code(), Some(6));
@@ -226,9 +227,8 @@ fn the_printed_rights_are_enough_and_no_error_is_caused() {
         let by_field = matches!(kind, Kind::Redis8 | Kind::Valkey9);
         let compress: &[&str] = &["compress", "--match", "doc:*"];
         for (line, args) in [(lines[usize::from(by_field)], HASH), (lines[2], compress)] {
-            let words: Vec<String> =
-                line.replace(">PASSWORD", ">secret").split(' ').map(str::to_owned).collect();
-            scene.run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+            let line = line.replace(">PASSWORD", ">secret");
+            measure::typed(&mut scene.connection, &line).unwrap();
             for way in [&["--yes"][..], &["--reverse", "--yes"]] {
                 let args = [args, way, &["--user", "shaper", "-a", "secret"]].concat();
                 let output = scene.reshape(&args).output().unwrap();

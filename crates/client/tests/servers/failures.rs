@@ -233,9 +233,7 @@ fn a_server_that_dies_while_it_is_read() {
 #[test]
 fn a_server_that_hangs() {
     let Some(server) = start(Kind::Valkey9, &Options::default()) else { return };
-    let stop =
-        std::process::Command::new("kill").args(["-STOP", &server.pid().to_string()]).status();
-    assert!(stop.is_ok_and(|s| s.success()), "stopped");
+    unfrag_testbed::signal(server.pid(), "-STOP").unwrap();
     let error = error(&address(&server), &impatient());
     assert!(matches!(*error.problem, Problem::ResponseTimeout { .. }), "{error}");
     assert_eq!(error.kind(), ErrorKind::Unreachable);
