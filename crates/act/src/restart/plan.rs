@@ -42,6 +42,8 @@ pub struct Wish {
     pub mode: Option<Mode>,
     /// Who starts it, when the user says so.
     pub supervisor: Option<Supervisor>,
+    /// A swap after which the process that remains is the supervisor's own child.
+    pub supervised: bool,
     /// Settings that are not in the file may be written into it.
     pub rewrite_config: bool,
     /// Go on where an objection may be passed over.
@@ -61,6 +63,7 @@ impl Default for Wish {
         Self {
             mode: None,
             supervisor: None,
+            supervised: false,
             rewrite_config: false,
             allow: false,
             digest: false,
@@ -157,7 +160,7 @@ pub fn make(facts: &Facts, wish: &Wish) -> RestartPlan {
         rss_bytes: sum(|f| f.layers.rss),
         floor_rss_bytes: sum(|f| f.floor_rss_bytes),
         predicted_bytes: sum(|f| Some(f.predicted_bytes)).unwrap_or(0),
-        gap: steps::gap(mode, facts),
+        gap: steps::gap(mode, facts, wish),
     }
 }
 

@@ -8,8 +8,9 @@
 
 mod compare;
 mod launch;
-pub(super) use launch::put_back;
+pub(super) use launch::{put_back, the_same_settings};
 pub(super) mod pair;
+pub(in crate::restart) mod supervised;
 
 use crate::ActError;
 use crate::link::Link;
@@ -30,6 +31,7 @@ pub(super) async fn run(work: &mut Work<'_>) -> Result<(), ActError> {
         let keys = snapshot::backup(&mut work.link, facts, &path, work.wish.wait_max).await?;
         work.done(format!("{keys} keys in {}, verified", path.display()));
     }
+    let unit = if work.wish.supervised { Some(supervised::keep(work).await?) } else { None };
     let mut pair = launch::launch(work).await?;
     match until_handed_over(work, &mut pair).await {
         Ok(()) => {}
@@ -39,17 +41,25 @@ pub(super) async fn run(work: &mut Work<'_>) -> Result<(), ActError> {
         }
         Err(error) => return Err(error),
     }
-    after(work, &mut pair).await
+    match unit {
+        Some(unit) => supervised::give_back(work, pair, unit).await,
+        None => after(work, &mut pair).await,
+    }
 }
 
 /// Everything up to the point where the second process is the primary: an error before it means to go back.
 async fn until_handed_over(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     sync(work, pair).await?;
+    exchange(work, pair).await
+}
+
+/// Places are exchanged: the second of a pair that is in step serves where the first one did.
+async fn exchange(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let node = work.facts.target();
     let names = compare::names(&mut pair.first).await?;
     pair.get_ready_to_ask().await?;
     let limit = work.wish.pause_max;
-    work.begin("pause", &node)?;
+    work.begin_or_go_on("pause", &node)?;
     work.record(RestartRecord::Paused { node: node.clone() })?;
     let begun = Instant::now();
     let milliseconds = limit.as_millis().to_string();
@@ -97,7 +107,9 @@ async fn sync(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let node = work.facts.target();
     work.begin("sync", &node)?;
     // Without these the copy would wait five seconds for other replicas, and go over the disk.
-    for (name, value) in [("repl-diskless-sync-delay", "0"), ("repl-diskless-sync", "yes")] {
+    let swift = [("repl-diskless-sync-delay", "0"), ("repl-diskless-sync", "yes")];
+    // Once it is a replica, a client that is still connected must not be answered a write that nobody else gets.
+    for (name, value) in swift.into_iter().chain([("replica-read-only", "yes")]) {
         if work.facts.configuration.text(name) != value {
             work.settings.set(&mut work.link, &mut work.journal, name, value).await?;
         }
@@ -109,6 +121,14 @@ async fn sync(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
         work.record(RestartRecord::Filled { names: pair.filled.clone() })?;
     }
     pair.follow().await?;
+    synced(work, pair, begun).await?;
+    let used = pair.second.info().await?.count("used_memory").unwrap_or(0);
+    work.done(format!("{} in {:.1} s", human(used), begun.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// Waits until the second one has everything, and what is sent is there a moment later.
+async fn synced(work: &mut Work<'_>, pair: &mut Pair, begun: Instant) -> Result<(), ActError> {
     let mut said = Instant::now();
     loop {
         let info = pair.second.info().await?;
@@ -124,7 +144,7 @@ async fn sync(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
             let used = info.count("used_memory").unwrap_or(0);
             work.say(format!("the second process has {keys} keys, {}", human(used)));
         }
-        if work.stop.is_set() {
+        if work.stop.is_set() && !work.is_half_way {
             return Err(ActError::Unsafe("stopped on request while it synchronised".to_owned()));
         }
         if begun.elapsed() > work.wish.wait_max {
@@ -138,10 +158,7 @@ async fn sync(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     while pair.first.info().await?.flag("rdb_bgsave_in_progress") == Some(true) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    pair.caught_up(work.wish.wait_max).await?;
-    let used = pair.second.info().await?.count("used_memory").unwrap_or(0);
-    work.done(format!("{} in {:.1} s", human(used), begun.elapsed().as_secs_f64()));
-    Ok(())
+    pair.caught_up(work.wish.wait_max).await
 }
 
 /// The second process is the server now: settle it, compare, let the first one go.

@@ -1,6 +1,8 @@
 //! [`finish`]: completes or reverts a restart that was killed. It asks the servers what they are, and believes them
 //! rather than the journal, which says only what was about to be done.
 
+mod supervised;
+
 use crate::ActError;
 use crate::journal::Unfinished;
 use crate::link::Link;
@@ -35,6 +37,14 @@ pub(crate) async fn finish(
         if let RestartRecord::Aside { from, to } = record {
             crate::restart::swap::put_back(from, to);
         }
+    }
+    let unit = run.restart.iter().rev().find_map(|r| match r {
+        RestartRecord::Supervised(unit) => Some(unit),
+        _ => None,
+    });
+    if let Some(unit) = unit {
+        said.push(supervised::finish(unit, run, options).await?);
+        return Ok(said);
     }
     let second = run.restart.iter().rev().find_map(|r| match r {
         RestartRecord::Second(record) => Some(record),

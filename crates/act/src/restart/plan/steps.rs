@@ -3,6 +3,7 @@
 use super::{Mode, PlannedStep, Wish};
 use crate::restart::facts::Facts;
 use crate::restart::rolling;
+use crate::restart::supervisor::Supervisor;
 use unfrag_model::human;
 
 pub(super) fn of(mode: Mode, facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
@@ -74,10 +75,85 @@ fn plain(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
 }
 
 fn swap(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
-    let node = facts.target();
-    let pause = format!("CLIENT PAUSE {} WRITE", wish.pause_max.as_millis());
     let mut all: Vec<PlannedStep> = backup(facts, wish).into_iter().collect();
-    all.extend([
+    if wish.supervised {
+        all.push(keep(facts));
+    }
+    all.extend(launch(facts));
+    all.extend(exchange(facts, wish));
+    if wish.supervised {
+        all.extend(give_back(facts, wish));
+    }
+    all.extend(retire(facts));
+    if wish.supervised {
+        let what = "who answers is the supervisor's own process, and the configuration file is what it was";
+        all.push(step("own", &facts.target(), what, &["INFO", &own_process(facts)]));
+    }
+    all
+}
+
+fn own_process(facts: &Facts) -> String {
+    match &facts.supervisor {
+        Some(Supervisor::Systemd { unit }) => format!("systemctl show {unit} --property=MainPID"),
+        Some(Supervisor::Supervisord { program, .. }) => format!("supervisorctl pid {program}"),
+        _ => String::new(),
+    }
+}
+
+fn config_file(facts: &Facts) -> String {
+    let file = facts.next.as_ref().ok().and_then(|next| next.boot.file.clone());
+    file.map_or_else(|| "the configuration file".to_owned(), |file| file.display().to_string())
+}
+
+fn keep(facts: &Facts) -> PlannedStep {
+    let file = config_file(facts);
+    let what = format!("{file} gets a second name, is rewritten once, and put back: that can be done");
+    step("keep", &facts.target(), what, &["CONFIG REWRITE"])
+}
+
+/// The way from our second process to one that the supervisor has started.
+fn give_back(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
+    let (node, file) = (facts.target(), config_file(facts));
+    let start = facts.supervisor.as_ref().map(ToString::to_string).unwrap_or_default();
+    let mut all = vec![
+        step(
+            "rewrite",
+            &node,
+            format!("the old process, a replica now, writes {file} for one start: replica, spare port, saves nothing"),
+            &["(1st) REPLICAOF HOST PORT", "(1st) CONFIG SET save \"\"", "(1st) CONFIG REWRITE"],
+        ),
+        step(
+            "stop",
+            &node,
+            "the old process ends: it holds nothing that the second one does not hold",
+            &["(1st) SHUTDOWN NOSAVE"],
+        ),
+        step(
+            "start",
+            &node,
+            format!("the supervisor's own process, a replica on the spare port; then {file} is put back at once"),
+            &[&start, &own_process(facts)],
+        ),
+        step("sync", &node, "it copies the data from the second process", &["(3rd) INFO"]),
+        step(
+            "carry",
+            &node,
+            "users and settings that are not in the file",
+            &["CONFIG GET *", "ACL LIST", "(3rd) CONFIG SET NAME VALUE", "(3rd) ACL SETUSER USER RULES"],
+        ),
+    ];
+    // The same steps again, to the supervisor's own.
+    all.extend(exchange(facts, wish).into_iter().map(|step| PlannedStep {
+        what: step.what.replace("the second process", "the supervisor's own process"),
+        commands: step.commands.iter().map(|c| c.replace("(2nd)", "(3rd)")).collect(),
+        ..step
+    }));
+    all
+}
+
+fn launch(facts: &Facts) -> Vec<PlannedStep> {
+    let node = facts.target();
+    vec![
         step(
             "launch",
             &node,
@@ -96,6 +172,13 @@ fn swap(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
             "the second process copies the data as a replica",
             &["CONFIG SET repl-diskless-sync-delay 0   (put back)", "(2nd) REPLICAOF HOST PORT", "(2nd) INFO"],
         ),
+    ]
+}
+
+fn exchange(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
+    let node = facts.target();
+    let pause = format!("CLIENT PAUSE {} WRITE", wish.pause_max.as_millis());
+    vec![
         step(
             "pause",
             &node,
@@ -126,6 +209,12 @@ fn swap(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
             "old connections are closed: clients come back to the second process",
             &["CLIENT KILL TYPE normal SKIPME yes", "CLIENT KILL TYPE pubsub"],
         ),
+    ]
+}
+
+fn retire(facts: &Facts) -> Vec<PlannedStep> {
+    let node = facts.target();
+    vec![
         step("verify", &node, "who answers, keys, settings, RSS", &["INFO", "CONFIG GET *"]),
         step(
             "retire",
@@ -141,17 +230,17 @@ fn swap(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
                 &["(1st) SHUTDOWN NOSAVE", "BGSAVE   (where save points are set)"]
             },
         ),
-    ]);
-    all
+    ]
 }
 
 /// How long clients wait.
-pub(super) fn gap(mode: Mode, facts: &Facts) -> String {
+pub(super) fn gap(mode: Mode, facts: &Facts, wish: &Wish) -> String {
     match mode {
         Mode::Plain => format!(
             "down while {} are saved and loaded again",
             human(facts.layers.used.unwrap_or(0))
         ),
+        Mode::Swap if wish.supervised => "writes wait for some milliseconds, twice".to_owned(),
         Mode::Swap => "writes wait for some milliseconds, once".to_owned(),
         Mode::Rolling => "writes wait for a hand-over, once a shard".to_owned(),
     }
