@@ -77,8 +77,11 @@ pub(crate) async fn finish(
 }
 
 /// A Sentinel rewrites the file of a server whose role it changes, with what was set for the hand-over in it: once that
-/// is put back, the file is to have it, too.
+/// is put back, the file is to have it, too. A swap touches no file, and its undo does not either.
 pub(crate) async fn keep_settings(link: &mut Link, records: &[RestartRecord]) {
+    if records.iter().any(|r| matches!(r, RestartRecord::Second(_))) {
+        return;
+    }
     if records.iter().any(|r| matches!(r, RestartRecord::HandingOver { back: false, .. })) {
         // Without a file there is nothing to keep it in.
         let _ = link.connection.call(&["CONFIG", "REWRITE"]).await;

@@ -97,6 +97,7 @@ fn survives(kind: Kind, mode: &str, lines: &str, at: &str, when: &str) {
     let label = format!("{} {mode} {lines:?} killed when {at} {when}", kind.name());
     let site = Site::start(kind, lines);
     site.fill(KEYS);
+    let conf = std::fs::read_to_string(site.conf()).unwrap();
     let load = Load::start(site.port, None);
     let state = site.folder.path().join("state");
     die(&Target::Server(site.address()), &site.start_line(), &state, mode, at, when);
@@ -126,6 +127,7 @@ fn survives(kind: Kind, mode: &str, lines: &str, at: &str, when: &str) {
         .filter(|name| name.contains(".unfrag"))
         .collect();
     assert_eq!(left, Vec::<String>::new(), "{label}");
+    assert_eq!(std::fs::read_to_string(site.conf()).unwrap(), conf, "{label}");
     // And once more, from there.
     let wish = Wish { mode: Some(Mode::Plain), ..site.wish() };
     let outcome = site.restart(&wish);
