@@ -137,7 +137,11 @@ impl Work<'_> {
     }
 
     /// As [`Self::begin`]; once it is half way as [`Self::begin_surely`].
-    pub(crate) fn begin_or_go_on(&mut self, name: &'static str, node: &str) -> Result<(), ActError> {
+    pub(crate) fn begin_or_go_on(
+        &mut self,
+        name: &'static str,
+        node: &str,
+    ) -> Result<(), ActError> {
         if self.is_half_way { self.begin_surely(name, node) } else { self.begin(name, node) }
     }
 

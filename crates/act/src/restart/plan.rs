@@ -132,6 +132,11 @@ pub struct RestartPlan {
 }
 
 impl RestartPlan {
+    /// Somebody other than us starts a process in it.
+    pub fn names_supervisor(&self) -> bool {
+        self.mode != Mode::Swap || self.steps.iter().any(|s| s.name == "start")
+    }
+
     /// False when it is refused.
     pub fn may_run(&self) -> bool {
         !self.steps.is_empty()
@@ -186,6 +191,14 @@ fn choose(facts: &Facts, wish: &Wish) -> (Mode, String, Vec<Objection>) {
         return (Mode::Swap, why.to_owned(), swap);
     }
     let first = swap.iter().find(|o| blocks(o)).map(|o| o.why.clone()).unwrap_or_default();
+    // It changes a file for a moment: only on the user's own word.
+    let supervised = Wish { supervised: true, ..wish.clone() };
+    let is_kept = facts.found_supervisor.is_some();
+    let could = is_kept && !gates::against(Mode::Swap, facts, &supervised).iter().any(blocks);
+    if could {
+        let why = "a supervisor keeps it; --mode swap --supervised would keep serving meanwhile";
+        return (Mode::Plain, why.to_owned(), against(Mode::Plain));
+    }
     let mut refused = swap;
     refused.extend(against(Mode::Plain));
     (Mode::Plain, format!("swap does not work here: {first}"), refused)

@@ -78,7 +78,7 @@ where
     let named = wish.supervisor.clone().map(|s| s.or_found(found_supervisor.as_ref()));
     let supervisor = named.or_else(|| found_supervisor.clone());
     let main_pid = match &supervisor {
-        Some(supervisor) if wish.supervised => supervisor.main_pid().await,
+        Some(supervisor) if wish.supervised || wish.mode.is_none() => supervisor.main_pid().await,
         _ => None,
     };
     let account = match &supervisor {

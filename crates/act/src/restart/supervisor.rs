@@ -99,9 +99,10 @@ impl Supervisor {
     /// This one, with what is known of it when it is the one that was found.
     pub(crate) fn or_found(self, found: Option<&Self>) -> Self {
         match (&self, found) {
-            (Self::Supervisord { program, .. }, Some(Self::Supervisord { program: known, control }))
-                if program == known =>
-            {
+            (
+                Self::Supervisord { program, .. },
+                Some(Self::Supervisord { program: known, control }),
+            ) if program == known => {
                 Self::Supervisord { program: known.clone(), control: control.clone() }
             }
             _ => self,

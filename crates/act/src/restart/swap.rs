@@ -56,6 +56,7 @@ async fn until_handed_over(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), A
 /// Places are exchanged: the second of a pair that is in step serves where the first one did.
 async fn exchange(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let node = work.facts.target();
+    let who = if work.is_half_way { "the supervisor's own process" } else { "the second process" };
     let names = compare::names(&mut pair.first).await?;
     pair.get_ready_to_ask().await?;
     let limit = work.wish.pause_max;
@@ -73,15 +74,15 @@ async fn exchange(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> 
     work.record_swiftly(RestartRecord::HandingOver { from, to: vec![to], back: false })?;
     pair.hand_over().await?;
     work.is_half_way = true;
-    work.done("the second process is the primary, the first one its replica");
+    work.done(format!("{who} is the primary, the other one its replica"));
     work.begin_swiftly("ports", &node)?;
     pair.exchange_ports().await?;
-    work.done(format!("the second process listens at {node}"));
+    work.done(format!("{who} listens at {node}"));
     work.begin_swiftly("reconnect", &node)?;
     pair.send_clients_over().await?;
     pair.second = answering(work, &pair.second.run_id).await?;
     work.add_gap(begun.elapsed());
-    work.done("clients are served by the second process");
+    work.done(format!("clients are served by {who}"));
     Ok(())
 }
 
@@ -107,9 +108,8 @@ async fn sync(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let node = work.facts.target();
     work.begin("sync", &node)?;
     // Without these the copy would wait five seconds for other replicas, and go over the disk.
-    let swift = [("repl-diskless-sync-delay", "0"), ("repl-diskless-sync", "yes")];
-    // Once it is a replica, a client that is still connected must not be answered a write that nobody else gets.
-    for (name, value) in swift.into_iter().chain([("replica-read-only", "yes")]) {
+    // And once it is a replica, a client that is still connected must not be answered a write that nobody else gets.
+    for (name, value) in SWIFT.into_iter().chain([("replica-read-only", "yes")]) {
         if work.facts.configuration.text(name) != value {
             work.settings.set(&mut work.link, &mut work.journal, name, value).await?;
         }
@@ -177,7 +177,7 @@ async fn after(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let rss = info.count("used_memory_rss");
     work.done(format!("it answers at {node}; rss {}", human(rss.unwrap_or(0))));
     work.begin_surely("retire", &node)?;
-    let said = pair.retire(work.wish.wait_max).await?;
+    pair.retire(work.wish.wait_max).await?;
     work.is_half_way = false;
     let changes = work.facts.info.count("rdb_changes_since_last_save").unwrap_or(0);
     let saved = if pair.record.saves && !pair.record.append_only && changes > 0 {
@@ -187,7 +187,8 @@ async fn after(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     } else {
         ""
     };
-    work.done(format!("{said}{saved}"));
+    let which = if work.wish.supervised { "second" } else { "first" };
+    work.done(format!("{}{saved}", pair.retired(which)));
     work.link = Link::open(&work.facts.address, work.options).await?;
     work.nodes.push(NodeOutcome { node, rss_before: work.facts.layers.rss, rss_after: rss });
     Ok(())
@@ -209,6 +210,9 @@ fn spare_path(path: &std::path::Path) -> std::path::PathBuf {
 fn port(record: &SecondRecord, which: usize) -> Option<u16> {
     record.ports.first().and_then(|(_, ports)| ports.get(which).copied())
 }
+
+/// How a copy is sent at once, over the network.
+const SWIFT: [(&str, &str); 2] = [("repl-diskless-sync-delay", "0"), ("repl-diskless-sync", "yes")];
 
 /// Number of keys whose values are compared while writes wait.
 const COMPARED: usize = 100;

@@ -223,10 +223,11 @@ async fn finish_swap(
     pair.exchange_ports().await?;
     pair.send_clients_over().await?;
     pair.settle().await?;
-    let said = pair.retire(WAITS).await?;
+    pair.retire(WAITS).await?;
     Ok(format!(
-        "the exchange was completed: the second process serves at {}; {said}",
-        pair.record.address
+        "the exchange was completed: the second process serves at {}; {}",
+        pair.record.address,
+        pair.retired("first")
     ))
 }
 

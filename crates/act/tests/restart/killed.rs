@@ -31,7 +31,8 @@ fn a_run_that_dies() {
     let supervised = get("MODE") == "supervised";
     let wish = Wish { mode: Some(mode), supervisor, supervised, ..Wish::default() };
     // `pause#2` is the second step of that name.
-    let (at, which) = at.split_once('#').map_or((at.as_str(), 1), |(at, n)| (at, n.parse().unwrap()));
+    let (at, which) =
+        at.split_once('#').map_or((at.as_str(), 1), |(at, n)| (at, n.parse().unwrap()));
     let mut count = 0;
     let target = get("TARGET").parse::<Uri>().unwrap().target;
     let journals = Journals::at(get("STATE"));

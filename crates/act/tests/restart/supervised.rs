@@ -2,14 +2,18 @@
 
 use crate::killed::{die, primaries};
 use crate::load::Load;
-use crate::site::Site;
+use crate::site::{Site, runtime};
 use crate::swap::KINDS;
 use redis::Commands;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use unfrag_act::restart::{Mode, RestartOutcome, RestartStatus, Wish};
+use unfrag_act::permit::Consent;
+use unfrag_act::restart::{
+    Mode, RestartEvent, RestartOutcome, RestartRun, RestartStatus, Wish, execute, plan,
+};
+use unfrag_act::{ChangePermit, Stop};
 use unfrag_client::Target;
 use unfrag_testbed::measure::wait_until;
 use unfrag_testbed::{Kind, require};
@@ -138,7 +142,8 @@ impl Before {
             "{label}"
         );
         assert_eq!((self.inode, self.mode), (now.inode, now.mode), "{label}");
-        let differs: Vec<_> = self.settings.iter().zip(&now.settings).filter(|(a, b)| a != b).collect();
+        let differs: Vec<_> =
+            self.settings.iter().zip(&now.settings).filter(|(a, b)| a != b).collect();
         assert!(differs.is_empty(), "{label} {differs:?}");
         let left: Vec<String> = std::fs::read_dir(site.folder.path())
             .unwrap()
@@ -191,8 +196,9 @@ const SHAPES: [&str; 3] =
 
 #[test]
 fn supervisord_keeps_its_own_child_and_no_write_is_lost() {
-    for kind in KINDS.into_iter().filter(|&k| require(k)) {
-        for lines in SHAPES {
+    for (n, kind) in KINDS.into_iter().enumerate().filter(|(_, k)| require(*k)) {
+        // Every shape on two servers at least.
+        for lines in [SHAPES[n % SHAPES.len()], SHAPES[(n + 1) % SHAPES.len()]] {
             let label = format!("{} {lines:?}", kind.name());
             let Some(kept) = Kept::start(kind, lines, "") else { return };
             let site = &kept.site;
@@ -233,13 +239,14 @@ fn supervisord_keeps_its_own_child_and_no_write_is_lost() {
 
 #[test]
 fn a_start_command_gets_its_own_process_back() {
-    for kind in KINDS.into_iter().filter(|&k| require(k)) {
+    for kind in [Kind::Redis8, Kind::Valkey8].into_iter().filter(|&k| require(k)) {
         let site = Site::start(kind, "save 3600 1");
         waste(&site);
         let before = Before::of(&site);
         let old = site.info()["run_id"].clone();
         let load = Load::start(site.port, None);
-        let outcome = site.restart(&Wish { supervised: true, ..Wish { mode: Some(Mode::Swap), ..site.wish() } });
+        let outcome = site
+            .restart(&Wish { supervised: true, ..Wish { mode: Some(Mode::Swap), ..site.wish() } });
         succeeded(&outcome, kind.name());
         load.wait_for(500);
         let mut connection = site.connection();
@@ -300,20 +307,151 @@ fn survives(kind: Kind, lines: &str, at: &str, when: &str) {
     kept.is_in_order(&before, &format!("{label} {undone:?}"));
 }
 
+/// Each step on every server, with snapshots and with an append-only file: `make test-supervised`.
 #[test]
-fn killed_at_each_step_and_undone() {
-    let all = std::env::var_os("UNFRAG_LONG").is_some();
-    let kinds: &[Kind] = if all { &KINDS } else { &[Kind::Redis7, Kind::Valkey9] };
-    for (n, &kind) in kinds.iter().filter(|&&k| require(k)).enumerate() {
-        // The short version shares the steps out among the servers.
-        let share = |i: usize| all || i % kinds.len() == n;
-        for (_, at) in STEPS.iter().enumerate().filter(|(i, _)| share(*i)) {
+#[ignore = "takes half an hour"]
+fn killed_at_every_step_and_undone() {
+    for kind in KINDS.into_iter().filter(|&k| require(k)) {
+        for at in STEPS {
             survives(kind, "save 3600 1", at, "begins");
-        }
-        let again = ["rewrite", "stop", "start", "hand-over#2", "retire"];
-        for (_, at) in again.iter().enumerate().filter(|(i, _)| share(*i)) {
-            survives(kind, "appendonly yes\nsave \"\"", at, "begins");
             survives(kind, "appendonly yes\nsave \"\"", at, "is done");
         }
     }
+}
+
+#[test]
+fn killed_where_it_matters_most_and_undone() {
+    let (saves, appends) = ("save 3600 1", "appendonly yes\nsave \"\"");
+    for (kind, lines, at, when) in [
+        (Kind::Redis7, saves, "ports", "begins"),
+        (Kind::Valkey9, saves, "stop", "begins"),
+        (Kind::Redis8, appends, "stop", "is done"),
+        (Kind::Valkey8, saves, "start", "is done"),
+        (Kind::Redis7, appends, "hand-over#2", "is done"),
+        (Kind::Valkey9, appends, "retire", "begins"),
+    ] {
+        if require(kind) {
+            survives(kind, lines, at, when);
+        }
+    }
+}
+
+/// Asked to stop while the first process is a replica: it serves again, and all is as it was.
+#[test]
+fn stopped_half_way_the_first_process_serves_again() {
+    let cases = [(Kind::Redis8, "appendonly yes\nsave \"\""), (Kind::Valkey8, "save 3600 1")];
+    for (kind, lines) in cases.into_iter().filter(|(k, _)| require(*k)) {
+        let Some(kept) = Kept::start(kind, lines, "") else { return };
+        let site = &kept.site;
+        site.fill(1000);
+        let (before, old) = (Before::of(site), site.info()["run_id"].clone());
+        let load = Load::start(site.port, None);
+        let (wish, stop) = (supervised(), Stop::default());
+        let facts = site.facts(&wish);
+        let plan = plan::make(&facts, &wish);
+        let permit = ChangePermit::mint(Consent::Flag, facts.run_id());
+        let run = RestartRun {
+            plan: &plan,
+            facts: &facts,
+            wish: &wish,
+            permit: &permit,
+            options: &site.options(),
+            journals: &site.journals(),
+            stop: stop.clone(),
+        };
+        let mut events = |event: RestartEvent| {
+            if matches!(&event, RestartEvent::Step { name, .. } if *name == "rewrite") {
+                stop.stop();
+            }
+        };
+        let outcome = runtime().block_on(execute(run, &mut events)).unwrap();
+        assert_eq!(outcome.status, RestartStatus::RolledBack, "{outcome:?}");
+        load.wait_for(200);
+        let mut connection = site.connection();
+        let seen = load.end(|key| connection.get(key).unwrap());
+        assert_eq!(seen.lost, 0, "{lines} {seen:?}");
+        kept.is_in_order(&before, lines);
+        assert_eq!(site.info()["run_id"], old);
+        let keys: u64 = redis::cmd("DBSIZE").query(&mut connection).unwrap();
+        kept.ask(&["restart", "cache"]);
+        wait_until("the restart", 20, || {
+            Ok(site.try_connection().is_some_and(|_| site.info()["run_id"] != old))
+        })
+        .unwrap();
+        let after: u64 = redis::cmd("DBSIZE").query(&mut site.connection()).unwrap();
+        assert_eq!(after, keys, "{lines}");
+    }
+}
+
+/// The supervisor cannot start the successor: `undo` restarts who serves, from what that one saves.
+#[test]
+fn a_successor_that_does_not_come_up() {
+    for (kind, lines) in
+        [(Kind::Redis7, "save 3600 1"), (Kind::Valkey9, "appendonly yes\nsave \"\"")]
+    {
+        if !require(kind) {
+            continue;
+        }
+        let Some(kept) = Kept::start(kind, lines, "") else { return };
+        let site = &kept.site;
+        site.fill(1000);
+        let before = Before::of(site);
+        let load = Load::start(site.port, None);
+        let state = site.folder.path().join("state");
+        die(&Target::Server(site.address()), "", &state, "supervised", "start", "begins");
+        kept.ask(&["stop", "cache"]);
+        std::fs::write(site.conf(), "maxmemory lots\n").unwrap();
+        load.wait_for(100);
+        let undone = site.undo().unwrap();
+        load.wait_for(100);
+        let mut connection = site.connection();
+        let seen = load.end(|key| connection.get(key).unwrap());
+        assert_eq!(seen.lost, 0, "{} {seen:?} {undone:?}", kind.name());
+        kept.is_in_order(&before, &format!("{} {undone:?}", kind.name()));
+    }
+}
+
+#[test]
+fn what_must_be_refused() {
+    if !require(Kind::Redis8) {
+        return;
+    }
+    let refused = |site: &Site, wish: &Wish| {
+        let plan = site.plan(wish);
+        assert!(!plan.may_run(), "{plan:?}");
+        plan.refused.iter().map(|o| o.why.clone()).collect::<Vec<_>>().join("; ")
+    };
+    let Some(kept) = Kept::start(Kind::Redis8, "unixsocket s", "--save 60 1") else { return };
+    let why = refused(&kept.site, &supervised());
+    assert!(why.contains("--save, which no configuration file can change"), "{why}");
+    assert!(why.contains("unix socket"), "{why}");
+    let why = refused(&kept.site, &Wish { supervised: false, ..supervised() });
+    assert!(why.contains("--supervised gives it its own back"), "{why}");
+    let site = Site::start(Kind::Redis8, "");
+    let why = refused(&site, &supervised());
+    assert!(why.contains("--start-command"), "{why}");
+    // A file that includes what sets the port: nothing written into this one would count.
+    let more = site.folder.path().join("more.conf");
+    std::fs::write(&more, format!("port {}\n", site.port)).unwrap();
+    let text = std::fs::read_to_string(site.conf()).unwrap();
+    std::fs::write(site.conf(), format!("{text}include {}\n", more.display())).unwrap();
+    let wish = Wish { supervised: true, mode: Some(Mode::Swap), ..site.wish() };
+    let why = refused(&site, &wish);
+    assert!(why.contains("includes sets port"), "{why}");
+    std::fs::write(site.conf(), &text).unwrap();
+    assert!(site.plan(&wish).may_run(), "{:?}", site.plan(&wish).refused);
+    std::fs::write(site.folder.path().join("server.conf.unfrag"), "").unwrap();
+    assert!(refused(&site, &wish).contains("in the way"));
+}
+
+/// Left to itself it does not touch the file, and says what would keep serving.
+#[test]
+fn auto_names_the_gentler_way() {
+    if !require(Kind::Valkey9) {
+        return;
+    }
+    let Some(kept) = Kept::start(Kind::Valkey9, "save 3600 1", "") else { return };
+    let plan = kept.site.plan(&Wish::default());
+    assert_eq!((plan.mode, plan.may_run()), (Mode::Plain, true), "{plan:?}");
+    assert!(plan.why.contains("--mode swap --supervised"), "{}", plan.why);
 }

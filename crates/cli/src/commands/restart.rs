@@ -101,7 +101,7 @@ async fn act(
     let permit = ChangePermit::mint(consent, facts.run_id());
     let journals = Journals::of_user();
     let run = RestartRun { plan, facts, wish, permit: &permit, options, journals: &journals, stop };
-    let mut say = |event: RestartEvent| printer.talk(&render::event(&event));
+    let mut say = |event: RestartEvent| printer.talk(&render::event(&event, printer.paint()));
     let outcome = execute(run, &mut say).await?;
     listener.abort();
     Ok(outcome)

@@ -84,7 +84,7 @@ fn swap(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
     if wish.supervised {
         all.extend(give_back(facts, wish));
     }
-    all.extend(retire(facts));
+    all.extend([verify(facts), retire(facts, wish)]);
     if wish.supervised {
         let what = "who answers is the supervisor's own process, and the configuration file is what it was";
         all.push(step("own", &facts.target(), what, &["INFO", &own_process(facts)]));
@@ -107,7 +107,8 @@ fn config_file(facts: &Facts) -> String {
 
 fn keep(facts: &Facts) -> PlannedStep {
     let file = config_file(facts);
-    let what = format!("{file} gets a second name, is rewritten once, and put back: that can be done");
+    let what =
+        format!("{file} gets a second name, is rewritten once, and put back: that can be done");
     step("keep", &facts.target(), what, &["CONFIG REWRITE"])
 }
 
@@ -119,7 +120,9 @@ fn give_back(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
         step(
             "rewrite",
             &node,
-            format!("the old process, a replica now, writes {file} for one start: replica, spare port, saves nothing"),
+            format!(
+                "the old process, a replica now, writes {file} for one start: replica, spare port, saves nothing"
+            ),
             &["(1st) REPLICAOF HOST PORT", "(1st) CONFIG SET save \"\"", "(1st) CONFIG REWRITE"],
         ),
         step(
@@ -131,7 +134,9 @@ fn give_back(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
         step(
             "start",
             &node,
-            format!("the supervisor's own process, a replica on the spare port; then {file} is put back at once"),
+            format!(
+                "the supervisor's own process, a replica on the spare port; then {file} is put back at once"
+            ),
             &[&start, &own_process(facts)],
         ),
         step("sync", &node, "it copies the data from the second process", &["(3rd) INFO"]),
@@ -139,7 +144,12 @@ fn give_back(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
             "carry",
             &node,
             "users and settings that are not in the file",
-            &["CONFIG GET *", "ACL LIST", "(3rd) CONFIG SET NAME VALUE", "(3rd) ACL SETUSER USER RULES"],
+            &[
+                "CONFIG GET *",
+                "ACL LIST",
+                "(3rd) CONFIG SET NAME VALUE",
+                "(3rd) ACL SETUSER USER RULES",
+            ],
         ),
     ];
     // The same steps again, to the supervisor's own.
@@ -164,13 +174,23 @@ fn launch(facts: &Facts) -> Vec<PlannedStep> {
             "carry",
             &node,
             "modules, users and every setting that differs go to the second process",
-            &["CONFIG GET *", "MODULE LIST", "ACL LIST", "(2nd) CONFIG SET NAME VALUE", "(2nd) ACL SETUSER USER RULES"],
+            &[
+                "CONFIG GET *",
+                "MODULE LIST",
+                "ACL LIST",
+                "(2nd) CONFIG SET NAME VALUE",
+                "(2nd) ACL SETUSER USER RULES",
+            ],
         ),
         step(
             "sync",
             &node,
             "the second process copies the data as a replica",
-            &["CONFIG SET repl-diskless-sync-delay 0   (put back)", "(2nd) REPLICAOF HOST PORT", "(2nd) INFO"],
+            &[
+                "CONFIG SET repl-diskless-sync-delay 0   (put back)",
+                "(2nd) REPLICAOF HOST PORT",
+                "(2nd) INFO",
+            ],
         ),
     ]
 }
@@ -189,7 +209,11 @@ fn exchange(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
             "compare",
             &node,
             "offsets equal, keys by database equal, a sample of values equal; or else it ends here",
-            &["INFO", "(2nd) INFO", if wish.digest { "DEBUG DIGEST" } else { "TYPE, lengths of 100 keys" }],
+            &[
+                "INFO",
+                "(2nd) INFO",
+                if wish.digest { "DEBUG DIGEST" } else { "TYPE, lengths of 100 keys" },
+            ],
         ),
         step(
             "hand-over",
@@ -212,25 +236,24 @@ fn exchange(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
     ]
 }
 
-fn retire(facts: &Facts) -> Vec<PlannedStep> {
-    let node = facts.target();
-    vec![
-        step("verify", &node, "who answers, keys, settings, RSS", &["INFO", "CONFIG GET *"]),
-        step(
-            "retire",
-            &node,
-            if facts.is_append_only() {
-                "the append-only file is the second process's now; the old one ends"
-            } else {
-                "the old process ends: it is a replica by now and holds nothing of its own"
-            },
-            if facts.is_append_only() {
-                &["CONFIG SET appendonly yes", "INFO", "(1st) SHUTDOWN NOSAVE"]
-            } else {
-                &["(1st) SHUTDOWN NOSAVE", "BGSAVE   (where save points are set)"]
-            },
-        ),
-    ]
+fn verify(facts: &Facts) -> PlannedStep {
+    step("verify", &facts.target(), "who answers, keys, settings, RSS", &["INFO", "CONFIG GET *"])
+}
+
+fn retire(facts: &Facts, wish: &Wish) -> PlannedStep {
+    let (goes, which) = if wish.supervised {
+        ("the second process", "(2nd) SHUTDOWN NOSAVE")
+    } else {
+        ("the old process", "(1st) SHUTDOWN NOSAVE")
+    };
+    if facts.is_append_only() {
+        let what =
+            format!("the append-only file is written by the process that stays; then {goes} ends");
+        step("retire", &facts.target(), what, &["CONFIG SET appendonly yes", "INFO", which])
+    } else {
+        let what = format!("{goes} ends: it is a replica by now and holds nothing of its own");
+        step("retire", &facts.target(), what, &[which, "BGSAVE   (where save points are set)"])
+    }
 }
 
 /// How long clients wait.

@@ -85,7 +85,8 @@ pub(super) async fn account(
     let known = process.map(Process::binary_name).unwrap_or_default();
     let boot = said.as_ref().and_then(|p| Boot::from_shell(&p.command, &known, Path::new("/")));
     // A relative name is meant from wherever its `directory` is.
-    let boot = boot.filter(|b| b.program.is_absolute() || !b.program.to_string_lossy().contains('/'));
+    let boot =
+        boot.filter(|b| b.program.is_absolute() || !b.program.to_string_lossy().contains('/'));
     let boot = boot.filter(|b| b.file.as_ref().is_none_or(|file| file.is_file()));
     Account { boot, trouble, stop_timeout_s: said.map(|p| p.stop_wait_s) }
 }
@@ -137,7 +138,10 @@ mod tests {
         let found = detect(&child).await;
         child.id.kill();
         parent.wait().unwrap();
-        assert_eq!(found, Some(Supervisor::Supervisord { program: UNKNOWN.to_owned(), control: vec![] }));
+        assert_eq!(
+            found,
+            Some(Supervisor::Supervisord { program: UNKNOWN.to_owned(), control: vec![] })
+        );
         assert!(account(UNKNOWN, &[], None).await.trouble.is_some());
     }
 }

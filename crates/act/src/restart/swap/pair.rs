@@ -51,9 +51,10 @@ impl Pair {
         let Some(serving_id) = record.second.clone() else {
             return Err(ActError::Unsafe("the second process's number is not known".to_owned()));
         };
-        let turned = record.ports.iter().map(|(name, [clients, own, later])| {
-            (name.clone(), [*clients, *later, *own])
-        });
+        let turned = record
+            .ports
+            .iter()
+            .map(|(name, [clients, own, later])| (name.clone(), [*clients, *later, *own]));
         let record = SecondRecord {
             first: serving_id,
             first_run_id: serving.run_id.clone(),
@@ -62,7 +63,14 @@ impl Pair {
             made_append_only: None,
             ..record.clone()
         };
-        Ok(Self { first: serving, second: other, record, settle: vec![], nudge: None, filled: vec![] })
+        Ok(Self {
+            first: serving,
+            second: other,
+            record,
+            settle: vec![],
+            nudge: None,
+            filled: vec![],
+        })
     }
 
     /// Where the second one listens before it takes over.
@@ -203,12 +211,10 @@ impl Pair {
     }
 
     /// Lets the first one go, once nothing depends on it.
-    pub(crate) async fn retire(&mut self, wait_max: Duration) -> Result<String, ActError> {
-        let mut said = "the first process has ended".to_owned();
+    pub(crate) async fn retire(&mut self, wait_max: Duration) -> Result<(), ActError> {
         if self.record.append_only {
             // Until its own file is complete the first one, as its replica, keeps the old one up to date.
             write_append_only(&mut self.second, wait_max).await?;
-            said.push_str("; the append-only file is the second one's");
         }
         if state(&mut self.second).await?.is_replica() {
             return Err(ActError::Unsafe(
@@ -222,7 +228,14 @@ impl Pair {
             self.record.first.gone(ENDS).await;
         }
         own_files(&self.record);
-        Ok(said)
+        Ok(())
+    }
+
+    /// What that was, in words.
+    pub(crate) fn retired(&self, which: &str) -> String {
+        let file =
+            if self.record.append_only { "; the append-only file is the new one's" } else { "" };
+        format!("the {which} process has ended{file}")
     }
 
     /// The first one stays what it was, the second one goes. Only before the exchange of roles.

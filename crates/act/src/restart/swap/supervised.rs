@@ -34,7 +34,7 @@ pub(in crate::restart) use file::{kept_path, put_back as put_back_file};
 pub(in crate::restart) use start::{is_own, start};
 
 use super::pair::{Pair, write_append_only};
-use super::{after, exchange, let_in, synced};
+use super::{SWIFT, after, exchange, let_in, synced};
 use crate::ActError;
 use crate::link::Link;
 use crate::restart::execute::Work;
@@ -168,6 +168,10 @@ async fn leave(
 ) -> Result<(), ActError> {
     let node = work.facts.target();
     work.begin_surely("rewrite", &node)?;
+    // Its own, and it goes in the end: nobody else is to be waited for, and nothing goes over the disk.
+    for (name, value) in SWIFT {
+        back.first.config_set(name, value).await?;
+    }
     follow_anew(back).await?;
     synced(work, back, Instant::now()).await?;
     for (name, value) in AS_REPLICA {
@@ -228,8 +232,8 @@ async fn return_to_first(
         exchange_surely(work, &mut back).await?;
         reclaim_append_only(&mut back, work.wish.wait_max).await?;
         work.begin_surely("retire", &work.facts.target())?;
-        let said = back.retire(work.wish.wait_max).await?;
-        work.done(said);
+        back.retire(work.wish.wait_max).await?;
+        work.done("the second process has ended");
         for name in filled {
             back.second.config_set(name, "").await?;
         }

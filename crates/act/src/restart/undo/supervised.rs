@@ -187,16 +187,15 @@ impl Undo<'_> {
                 second.address, own.address
             )));
         }
-        let mut pair =
-            Pair::way_back_to(&self.away, second, own, id, self.unit.settle.clone())?;
+        let mut pair = Pair::way_back_to(&self.away, second, own, id, self.unit.settle.clone())?;
         self.exchange(&mut pair).await?;
         pair.settle().await?;
-        let said = pair.retire(WAITS).await?;
+        pair.retire(WAITS).await?;
         let pid = pair.record.second.as_ref().map_or(0, |s| s.pid);
         Ok(format!(
             "the supervisor's own process {pid} serves at {}; {}; {} is what it was",
             self.away.address,
-            said.replace("first", "second"),
+            pair.retired("second"),
             self.unit.file.display()
         ))
     }
@@ -250,7 +249,8 @@ impl Undo<'_> {
             return self.from_disk("both processes are gone").await;
         };
         self.put_back()?;
-        let handed = self.run.restart.iter().rposition(|r| matches!(r, RestartRecord::HandingOver { .. }));
+        let handed =
+            self.run.restart.iter().rposition(|r| matches!(r, RestartRecord::HandingOver { .. }));
         let came = self.run.restart.iter().rposition(
             |r| matches!(r, RestartRecord::Second(s) if s.first_run_id != self.run.run_id),
         );
@@ -291,7 +291,9 @@ impl Undo<'_> {
                 let keys = info.keys().unwrap_or(0);
                 return Ok(format!("{why}: started by its supervisor with {keys} keys from disk"));
             }
-            if begun.elapsed() > WAITS || (!super::is_listening(&at).await && begun.elapsed() > APPEARS) {
+            if begun.elapsed() > WAITS
+                || (!super::is_listening(&at).await && begun.elapsed() > APPEARS)
+            {
                 return Err(ActError::Unsafe(format!(
                     "{at} does not come up: start it by hand (`{}`) and look at its log",
                     self.unit.supervisor

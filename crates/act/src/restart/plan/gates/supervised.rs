@@ -73,7 +73,9 @@ fn start(boot: &Boot) -> Vec<Reason> {
 
 fn file(facts: &Facts, process: &Process, boot: &Boot) -> Vec<Reason> {
     let Some(file) = &boot.file else {
-        return vec![hard("it is started without a configuration file: there is nothing to rewrite")];
+        return vec![hard(
+            "it is started without a configuration file: there is nothing to rewrite",
+        )];
     };
     let shown = file.display();
     let real = |path: &Path| std::fs::canonicalize(path).ok();
@@ -89,7 +91,8 @@ fn file(facts: &Facts, process: &Process, boot: &Boot) -> Vec<Reason> {
     let us = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     for (uid, gid) in [(process.uid, process.gid), us] {
         if let Some(why) = why_not_writable(folder, uid, gid) {
-            reasons.push(hard(format!("its configuration file `{shown}` cannot be replaced: {why}")));
+            reasons
+                .push(hard(format!("its configuration file `{shown}` cannot be replaced: {why}")));
         }
     }
     let kept = kept_path(file);
@@ -123,12 +126,15 @@ fn connections(facts: &Facts) -> Vec<Reason> {
         ));
     }
     if configuration.number("port") == 0 && !configuration.is_yes("tls-replication") {
-        reasons.push(hard("it speaks TLS only and tls-replication is no: it could not follow the second process"));
+        reasons.push(hard(
+            "it speaks TLS only and tls-replication is no: it could not follow the second process",
+        ));
     }
     let announced = |name: &str| !matches!(configuration.text(name), "" | "0");
     for name in ["replica-announce-ip", "replica-announce-port"] {
         if announced(name) {
-            reasons.push(hard(format!("{name} is set: the second process would not find it there")));
+            reasons
+                .push(hard(format!("{name} is set: the second process would not find it there")));
         }
     }
     reasons

@@ -115,8 +115,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (main, more) = (folder.path().join("main.conf"), folder.path().join("conf.d"));
         std::fs::create_dir(&more).unwrap();
-        std::fs::write(&main, "; top\n[supervisord]\nlogfile=/x ; y\n[include]\nfiles = conf.d/*.conf\n")
-            .unwrap();
+        std::fs::write(
+            &main,
+            "; top\n[supervisord]\nlogfile=/x ; y\n[include]\nfiles = conf.d/*.conf\n",
+        )
+        .unwrap();
         let cache = "[program:other]\ncommand=/bin/cat\n[program:cache]\nautorestart = true\ncommand=redis-server\n   %(here)s/a.conf ; note\nstopwaitsecs=30\n";
         std::fs::write(more.join("cache.conf"), cache).unwrap();
         let found = program(&main, "group:cache").unwrap();

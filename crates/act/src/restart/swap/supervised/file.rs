@@ -109,7 +109,8 @@ mod tests {
         fs::rename(&new, &file).unwrap();
         rewritten(&file, &kept, b"port 1\n").unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        let wanted = [("port", "2".to_owned()), ("save", String::new()), ("appendonly", "no".into())];
+        let wanted =
+            [("port", "2".to_owned()), ("save", String::new()), ("appendonly", "no".into())];
         says(&file, &wanted).unwrap();
         assert!(says(&file, &[("port", "1".to_owned())]).is_err());
         put_back(&file, &kept).unwrap();
