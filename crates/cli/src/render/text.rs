@@ -19,6 +19,24 @@ pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
     lines.join(&format!("\n{}", " ".repeat(indent)))
 }
 
+/// Facts in a row, `a · b · c`, each whole on its line where it fits there.
+pub(crate) fn row(facts: &[String], width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for fact in facts {
+        let taken = lines.last().map_or(0, |l| columns(l));
+        if taken > 0 && taken + 3 + columns(fact) > width {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push_str(" · ");
+            }
+            line.push_str(fact);
+        }
+    }
+    lines.join("\n")
+}
+
 /// Words that end up on one line with the number before them.
 const UNITS: &[&str] =
     &["B", "KiB", "MiB", "GiB", "TiB", "%", "us", "ms", "s", "min", "h", "d", "x", "keys"];
@@ -63,6 +81,14 @@ pub(crate) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_breaks_between_its_facts() {
+        let facts = ["127.0.0.1:6379", "142,548 keys", "up 9 s"].map(str::to_owned);
+        assert_eq!(row(&facts, 32), "127.0.0.1:6379 · 142,548 keys\nup 9 s");
+        assert_eq!(row(&facts, 80), "127.0.0.1:6379 · 142,548 keys · up 9 s");
+        assert_eq!(row(&facts, 5).lines().count(), 3);
+    }
 
     #[test]
     fn wrapping_keeps_every_word_and_the_width() {
