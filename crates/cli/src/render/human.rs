@@ -1,9 +1,9 @@
 //! For people: the answer first, then the ladder, then only what matters, then what to type.
 
 use super::paint::Paint;
-use super::text::{columns, cut, printable, row, wrap};
 use super::{Outcome, Run, ladder};
 use unfrag_model::sample::CommandCost;
+use unfrag_model::text::{columns, cut, printable, row, wrap};
 use unfrag_model::{Cause, Estimate, Finding, Report, Severity, Verdict, human};
 
 /// How much to say.

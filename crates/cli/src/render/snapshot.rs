@@ -2,9 +2,9 @@
 
 use super::human::grouped;
 use super::paint::Paint;
-use super::text::{columns, cut, printable, wrap};
 use crate::commands::rdb::Big;
 use unfrag_model::human;
+use unfrag_model::text::{columns, cut, printable, wrap};
 use unfrag_rdb::{Checksum, SizeReport, VerifyReport};
 
 /// Problems shown of one file; `-o json` has them all.

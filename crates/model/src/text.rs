@@ -1,7 +1,7 @@
 //! Laying text into columns of a terminal.
 
 /// `text` wrapped at `width`, each line after the first starting with `indent` blanks.
-pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
+pub fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut lines = vec![String::new()];
     for word in figures_whole(text) {
         let taken = lines.last().map_or(0, |l| columns(l));
@@ -20,7 +20,7 @@ pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
 }
 
 /// Facts in a row, `a · b · c`, each whole on its line where it fits there.
-pub(crate) fn row(facts: &[String], width: usize) -> String {
+pub fn row(facts: &[String], width: usize) -> String {
     let mut lines = vec![String::new()];
     for fact in facts {
         let taken = lines.last().map_or(0, |l| columns(l));
@@ -58,12 +58,12 @@ fn figures_whole(text: &str) -> Vec<String> {
 }
 
 /// Columns that `text` takes; every glyph unfrag prints is one column wide.
-pub(crate) fn columns(text: &str) -> usize {
+pub fn columns(text: &str) -> usize {
     text.chars().count()
 }
 
 /// `text` cut to `width` columns.
-pub(crate) fn cut(text: &str, width: usize) -> String {
+pub fn cut(text: &str, width: usize) -> String {
     if columns(text) <= width {
         text.to_owned()
     } else {
@@ -72,7 +72,7 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
 }
 
 /// Text from outside, made safe for a terminal: control characters become `\xNN`.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { format!("\\x{:02x}", u32::from(c)) } else { c.to_string() })
         .collect()
