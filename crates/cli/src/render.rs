@@ -12,7 +12,6 @@ pub(crate) mod paint;
 pub(crate) mod reshape;
 pub(crate) mod restart;
 pub(crate) mod snapshot;
-pub(crate) mod text;
 
 use crate::exit::Exit;
 use unfrag_model::sample::CommandCost;

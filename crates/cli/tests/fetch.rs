@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use unfrag_testbed::deployment::Watched;
+use unfrag_testbed::deployment::{Cluster, Watched};
 use unfrag_testbed::workload::Workload;
 use unfrag_testbed::{Kind, Options, Server, measure, require, signal, tls};
 
@@ -194,6 +194,76 @@ fn a_sentinels_name_means_its_primary() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).contains(&watched.servers.primary.port().to_string()));
     assert_eq!(files_in(folder.path()), ["dump.rdb"]);
+}
+
+/// A replica of each shard is there, too, and is not asked.
+#[test]
+fn a_cluster_comes_as_a_file_for_each_primary() {
+    for kind in [Kind::Redis7, Kind::Valkey9].into_iter().filter(|k| require(*k)) {
+        let cluster = Cluster::start(kind, 1, &Options::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut digests = vec![];
+        for (index, node) in cluster.nodes.iter().take(3).enumerate() {
+            // Slots 3300, 7233 and 15495.
+            let tag = ["{b}", "{g}", "{a}"][index];
+            let mut connection = node.connection().unwrap();
+            for n in 0..=index {
+                connection.set::<_, _, ()>(format!("{tag}:{n}"), "x").unwrap();
+            }
+            if kind == Kind::Valkey9 {
+                // Its records of slots count such keys.
+                let key = format!("{tag}:fields");
+                redis::cmd("HSET")
+                    .arg(&key)
+                    .arg(&["a", "1", "b", "2"])
+                    .exec(&mut connection)
+                    .unwrap();
+                let mut expire = redis::cmd("HEXPIRE");
+                expire.arg(&key).arg(100_000).arg("FIELDS").arg(1).arg("a");
+                expire.exec(&mut connection).unwrap();
+            }
+            digests.push((node.port(), measure::digest(&mut connection).unwrap()));
+        }
+        let output = fetch(&cluster.nodes[4], folder.path(), &["-c"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{} {}", kind.name(), text(&output));
+        let files = files_in(folder.path());
+        assert_eq!(files.len(), 3, "{files:?}");
+        for (port, digest) in digests {
+            let file = files.iter().find(|f| f.contains(&port.to_string())).unwrap();
+            let copy = loaded(kind, &folder.path().join(file));
+            assert_eq!(measure::digest(&mut copy.connection().unwrap()).unwrap(), digest, "{file}");
+        }
+    }
+}
+
+/// redis-cli fetches at the same moment; each gets all of it, and the server is rid of both.
+#[test]
+fn somebody_else_may_fetch_at_the_same_time() {
+    for kind in [Kind::Redis7, Kind::Redis8].into_iter().filter(|k| require(*k)) {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, mut connection) = filled(kind, &Options::default());
+        let digest = measure::digest(&mut connection).unwrap();
+        let (theirs, ours) = (folder.path().join("theirs.rdb"), folder.path().join("ours.rdb"));
+        let cli = Kind::Redis7.binary().unwrap().with_file_name("redis-cli");
+        let mut other = Command::new(cli)
+            .args(["-p", &server.port().to_string(), "--rdb"])
+            .arg(&theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let output = fetch(&server, &ours, &[]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{} {}", kind.name(), text(&output));
+        assert!(other.wait().unwrap().success());
+        for place in [&theirs, &ours] {
+            let copy = loaded(kind, place);
+            assert_eq!(measure::digest(&mut copy.connection().unwrap()).unwrap(), digest);
+        }
+        measure::wait_until("the server's being rid of both", 20, || {
+            Ok(measure::field(&mut connection, "connected_slaves")? == 0)
+        })
+        .unwrap();
+    }
 }
 
 /// A fetch that takes its time: the server writes ten keys a second.

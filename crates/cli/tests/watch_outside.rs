@@ -1,4 +1,5 @@
-//! The daemon with programs that others wrote: a real Prometheus that scrapes it, a real browser that shows its page.
+//! The daemon and `top` with programs that others wrote: a real Prometheus that scrapes it, a real browser that shows its
+//! page, a real terminal.
 //! Skipped, and said so, where they are not installed.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -9,7 +10,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use unfrag_testbed::{Kind, Options, Server, require};
+use unfrag_testbed::workload::Workload;
+use unfrag_testbed::{Kind, Lab, Options, Server, require};
 
 /// Ended with the test.
 struct Running(Child);
@@ -216,4 +218,64 @@ fn hostile_server() -> String {
         }
     });
     address
+}
+
+/// A terminal of 80 columns and 24 lines, on a tmux server of its own; ended with the test.
+struct Terminal(String);
+
+impl Terminal {
+    fn run(command: &str) -> Self {
+        let terminal = Self(format!("unfrag-{}", std::process::id()));
+        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", command]);
+        terminal
+    }
+
+    fn tmux(&self, words: &[&str]) -> String {
+        let output = Command::new("tmux").args(["-L", &self.0]).args(words).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What is on the screen once `wanted` is.
+    fn shows(&self, wanted: &str) -> String {
+        let mut screen = String::new();
+        until(wanted, || {
+            screen = self.tmux(&["capture-pane", "-p"]);
+            screen.contains(wanted)
+        });
+        screen
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]);
+    }
+}
+
+#[test]
+fn top_is_usable_on_80_by_24() {
+    if !require(Kind::Redis7) || !has("tmux") {
+        return;
+    }
+    let lab = Lab::start(Kind::Redis7, &Options::default(), Workload::Strings, 64 << 20).unwrap();
+    let quiet = Server::start(Kind::Redis7, &Options::default()).unwrap();
+    let target = |server: &Server| format!("127.0.0.1:{}", server.port());
+    let (worst, other) = (target(&lab.server), target(&quiet));
+    // Colour is off, so that the parts of the bar are told by their letters.
+    let program = env!("CARGO_BIN_EXE_unfrag");
+    let terminal = Terminal::run(&format!("{program} top --color never {other} {worst}"));
+    let list = terminal.shows("would come back");
+    let line = |screen: &str, wanted: &str| screen.lines().position(|l| l.contains(wanted));
+    let rows = terminal.shows(&other);
+    assert!(line(&rows, &worst) < line(&rows, &other), "worst first:\n{rows}");
+    assert!(list.lines().all(|l| l.chars().count() <= 80), "{list}");
+    assert!(list.contains("uuuu") && list.contains("ffff"), "{list}");
+    terminal.tmux(&["send-keys", "Enter"]);
+    let zoomed = terminal.shows("Enter back");
+    assert!(zoomed.contains("mem_fragmentation_ratio") || zoomed.contains("allocator"), "{zoomed}");
+    terminal.tmux(&["send-keys", "?"]);
+    terminal.shows("next order");
+    terminal.tmux(&["send-keys", "x"]);
+    terminal.tmux(&["send-keys", "q"]);
+    until("its end", || !terminal.tmux(&["list-sessions"]).contains("windows"));
 }

@@ -15,6 +15,7 @@ pub mod paste;
 pub mod report;
 pub mod sample;
 pub mod size_class;
+pub mod text;
 pub mod version;
 
 pub use bytes::{human, signed_human};

@@ -114,6 +114,8 @@ flaw_kinds! {
     SlotKeys(stated: u64, found: u64) => "slot-keys", "the slot record announces {stated} keys and {found} follow";
     /// Slot record expires against those found.
     SlotExpires(stated: u64, found: u64) => "slot-expires", "the slot record announces {stated} keys with expiry and {found} follow";
+    /// Slot record's keys with fields that expire against those found.
+    SlotFieldExpires(stated: u64, found: u64) => "slot-field-expires", "the slot record announces {stated} keys with fields that expire and {found} follow";
     /// Slot out of 0..16383 or malformed slot AUX.
     BadSlot => "bad-slot", "slot record is malformed or outside 0-16383";
     /// Key in the wrong slot section.

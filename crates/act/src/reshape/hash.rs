@@ -192,9 +192,9 @@ fn count(
     worker.counts.hashes += u64::from(done > 0);
     let conflict = match script {
         Script::Merge => {
-            "its hash has such a field with another value or expiry (written after a merge, perhaps); both are kept"
+            "its hash has such a field already (the key was written after a merge, perhaps); both are kept"
         }
-        _ => "a key of this name is there with another value or expiry; both are kept",
+        _ => "a key of this name is there already; both are kept",
     };
     for (at, why) in [(2, conflict), (3, "it is no string")] {
         for position in listed(at).iter().filter_map(resp::count) {

@@ -2,12 +2,12 @@
 
 use super::ladder;
 use super::paint::Paint;
-use super::text::{printable, wrap};
 use serde::Serialize;
 use unfrag_act::execute::Progress;
 use unfrag_act::history::Score;
 use unfrag_act::outcome::StepOutcome;
 use unfrag_act::{Outcome, Plan, Status, Undone};
+use unfrag_model::text::{printable, wrap};
 use unfrag_model::{Report, human, signed_human};
 
 /// The plans, before anything is done; `whole` with every command.

@@ -1,9 +1,9 @@
 //! For people: the answer first, then the ladder, then only what matters, then what to type.
 
 use super::paint::Paint;
-use super::text::{columns, cut, printable, wrap};
 use super::{Outcome, Run, ladder};
 use unfrag_model::sample::CommandCost;
+use unfrag_model::text::{columns, cut, printable, row, wrap};
 use unfrag_model::{Cause, Estimate, Finding, Report, Severity, Verdict, human};
 
 /// How much to say.
@@ -194,7 +194,7 @@ fn identity(report: &Report, paint: Paint) -> String {
         server.keys.map(|k| format!("{} keys", grouped(k))),
         server.uptime_s.map(|s| format!("up {}", duration(s))),
     ];
-    wrap(&parts.into_iter().flatten().collect::<Vec<_>>().join(" · "), paint.width, 0)
+    row(&parts.into_iter().flatten().collect::<Vec<_>>(), paint.width)
 }
 
 /// `1234567` as `1,234,567`.

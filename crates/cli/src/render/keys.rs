@@ -2,12 +2,12 @@
 
 use super::human::grouped;
 use super::paint::Paint;
-use super::text::{columns, cut, printable, wrap};
 use unfrag_keys::Advice;
 use unfrag_keys::Report;
 use unfrag_keys::diff::Diff;
 use unfrag_keys::pattern::Branch;
 use unfrag_keys::top::Big;
+use unfrag_model::text::{columns, cut, printable, wrap};
 use unfrag_model::{human as bytes, signed_human};
 
 /// Lines of the tree, of lists and of advice where nothing more was asked for.

@@ -1,7 +1,7 @@
 //! The memory ladder as bars: each level with the gap that leads to it, in bytes that add up.
 
 use super::paint::Paint;
-use super::text::wrap;
+use unfrag_model::text::wrap;
 use unfrag_model::{Layers, human, signed_human};
 
 /// Columns of the bar: what is left of 80 after names, bytes and the gap's name.

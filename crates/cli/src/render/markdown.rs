@@ -1,7 +1,7 @@
 //! For tickets: the same report as markdown.
 
-use super::text::printable;
 use super::{Outcome, Run};
+use unfrag_model::text::printable;
 use unfrag_model::{Estimate, Finding, Report, Severity, human, signed_human};
 
 /// The whole run.

@@ -1,13 +1,13 @@
 //! What `reshape` shows: the dry run, the progress, the outcome.
 
 use super::paint::Paint;
-use super::text::{printable, wrap};
 use serde::Serialize;
 use unfrag_act::Status;
 use unfrag_act::outcome::Skipped;
 use unfrag_act::reshape::outcome::Fields;
 use unfrag_act::reshape::run::Progress;
 use unfrag_act::reshape::{Outcome, Preview, Shape, Spec};
+use unfrag_model::text::{printable, wrap};
 use unfrag_model::{human, signed_human};
 
 /// Keys left alone that are named, where not all are.

@@ -2,11 +2,11 @@
 
 use super::ladder;
 use super::paint::Paint;
-use super::text::{printable, wrap};
 use serde::Serialize;
 use unfrag_act::restart::{
     Mode, Objection, RestartEvent, RestartOutcome, RestartPlan, RestartStatus, Verified,
 };
+use unfrag_model::text::{printable, wrap};
 use unfrag_model::{human, signed_human};
 
 pub(crate) use super::fix::json;

@@ -2,9 +2,9 @@
 
 use super::human::grouped;
 use super::paint::Paint;
-use super::text::{columns, cut, printable, wrap};
 use crate::commands::rdb::Big;
 use unfrag_model::human;
+use unfrag_model::text::{columns, cut, printable, wrap};
 use unfrag_rdb::{Checksum, SizeReport, VerifyReport};
 
 /// Problems shown of one file; `-o json` has them all.
@@ -75,11 +75,12 @@ fn one(report: &VerifyReport, paint: Paint) -> String {
 }
 
 /// Problems with which every server loads a snapshot.
-const HARMLESS: [&str; 6] = [
+const HARMLESS: [&str; 7] = [
     "resizedb-keys",
     "resizedb-expires",
     "slot-keys",
     "slot-expires",
+    "slot-field-expires",
     "trailing-bytes",
     "eof-mark",
 ];

@@ -63,6 +63,29 @@ fn every_acknowledged_increment_is_there() {
     }
 }
 
+/// A counter that stands where its merged part stands is not that part: neither way may take one for the other.
+#[test]
+fn a_late_key_that_says_the_same_is_another_count() {
+    for kind in SERVERS.into_iter().filter(|k| require(*k)) {
+        let mut scene = Scene::new(kind, &[]);
+        scene.users(40);
+        let late = "user:3:count";
+        let two = |scene: &mut Scene| -> (Option<u64>, Option<u64>) {
+            let field = scene.connection.hget("user:3", "count").unwrap();
+            (field, scene.connection.get(late).unwrap())
+        };
+        let _: () = scene.connection.set(late, 43).unwrap();
+        scene.json(&[HASH, &["--yes"]].concat(), 0);
+        assert_eq!(two(&mut scene), (Some(43), None), "{}", kind.name());
+        let _: () = scene.connection.set(late, 43).unwrap();
+        for way in [&["--yes"][..], &["--reverse", "--yes"]] {
+            let said = scene.json(&[HASH, way].concat(), 0).to_string();
+            assert_eq!(two(&mut scene), (Some(43), Some(43)), "{}: {said}", kind.name());
+            assert!(said.contains(late) && said.contains("both are kept"), "{said}");
+        }
+    }
+}
+
 /// The printed functions in effect: readers that look in both places in one transaction never miss a value.
 #[test]
 fn readers_of_both_layouts_never_miss() {

@@ -1,6 +1,7 @@
 //! Accounts across keys: announced counts against found ones, slots, repeated keys. Read [`Ledger`] first.
 
 use super::keys::{Keys, Repeated};
+use crate::format::ValueType;
 use crate::problem::{Flaw, FlawKind};
 use crate::reader::{Item, Key};
 use crate::slot;
@@ -11,9 +12,12 @@ struct Section {
     offset: u64,
     stated_keys: u64,
     stated_expires: u64,
+    /// Keys some of whose fields expire: Valkey 9.1 states them for each slot.
+    stated_field_expires: Option<u64>,
     slot: u64,
     keys: u64,
     expires: u64,
+    field_expires: u64,
 }
 
 /// Totals of a snapshot and the sections open at this point.
@@ -55,6 +59,7 @@ impl Ledger {
         if let Some(section) = &mut self.slot {
             section.keys += 1;
             section.expires += expires;
+            section.field_expires += u64::from(key.kind == ValueType::HashTtlValkey);
             let actual = slot::of(key.name);
             if actual != section.slot {
                 flaw(Flaw::new(key.offset, FlawKind::WrongSlot(section.slot, actual)));
@@ -85,8 +90,9 @@ impl Ledger {
             Item::Aux { name: b"slot-info", value } => {
                 self.close_slot(flaw);
                 match slot_info(value) {
-                    Some([slot, keys, expires]) => {
-                        self.slot = Some(section(offset, keys, expires, slot));
+                    Some((slot, keys, expires, stated_field_expires)) => {
+                        let counts = section(offset, keys, expires, slot);
+                        self.slot = Some(Section { stated_field_expires, ..counts });
                     }
                     None => flaw(Flaw::new(offset, FlawKind::BadSlot)),
                 }
@@ -117,20 +123,35 @@ impl Ledger {
             let kind = FlawKind::SlotExpires(found.stated_expires, found.expires);
             flaw(Flaw::new(found.offset, kind));
         }
+        if let Some(stated) = found.stated_field_expires.filter(|s| *s != found.field_expires) {
+            let kind = FlawKind::SlotFieldExpires(stated, found.field_expires);
+            flaw(Flaw::new(found.offset, kind));
+        }
     }
 }
 
 fn section(offset: u64, stated_keys: u64, stated_expires: u64, slot: u64) -> Section {
-    Section { offset, stated_keys, stated_expires, slot, keys: 0, expires: 0 }
+    let (keys, expires, field_expires) = (0, 0, 0);
+    let stated_field_expires = None;
+    Section {
+        offset,
+        stated_keys,
+        stated_expires,
+        stated_field_expires,
+        slot,
+        keys,
+        expires,
+        field_expires,
+    }
 }
 
-/// `slot,keys,expires`.
-fn slot_info(value: &[u8]) -> Option<[u64; 3]> {
-    let mut numbers = std::str::from_utf8(value).ok()?.split(',').map(str::parse::<u64>);
-    let mut next = || numbers.next()?.ok();
-    let parsed = [next()?, next()?, next()?];
-    (numbers.next().is_none() && parsed.first().is_some_and(|&slot| slot < 16_384))
-        .then_some(parsed)
+/// `slot,keys,expires` of Valkey 8; 9.1 appends the keys with fields that expire. More numbers behind are let pass: a
+/// later version may append its own.
+fn slot_info(value: &[u8]) -> Option<(u64, u64, u64, Option<u64>)> {
+    let text = std::str::from_utf8(value).ok()?;
+    let numbers = text.split(',').map(|n| n.parse().ok()).collect::<Option<Vec<u64>>>()?;
+    let &[slot, keys, expires, ref more @ ..] = numbers.as_slice() else { return None };
+    (slot < 16_384).then(|| (slot, keys, expires, more.first().copied()))
 }
 
 #[cfg(test)]
@@ -138,10 +159,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slot_records_are_three_numbers() {
-        assert_eq!(slot_info(b"5,2,1"), Some([5, 2, 1]));
+    fn slot_records_are_three_numbers_or_more() {
+        assert_eq!(slot_info(b"5,2,1"), Some((5, 2, 1, None)));
+        assert_eq!(slot_info(b"7233,3,1,1"), Some((7233, 3, 1, Some(1))));
+        assert_eq!(slot_info(b"5,2,1,0,9"), Some((5, 2, 1, Some(0))));
         assert_eq!(slot_info(b"16384,2,1"), None);
         assert_eq!(slot_info(b"5,2"), None);
-        assert_eq!(slot_info(b"5,2,1,0"), None);
+        assert_eq!(slot_info(b"5,2,"), None);
+        assert_eq!(slot_info(b"5,2,1,x"), None);
     }
 }

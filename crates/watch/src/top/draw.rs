@@ -9,6 +9,7 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Clear, Paragraph, Row, Table, TableState, Wrap};
 use std::sync::Arc;
+use unfrag_model::text::wrap;
 use unfrag_model::{Layers, Report, Severity, Verdict, human, signed_human};
 
 /// Lines of the lower part.
@@ -165,7 +166,7 @@ fn detail(frame: &mut Frame<'_>, area: Rect, node: &Node, screen: &Screen, all: 
         lines.extend(ladder(&report.layers, width, screen));
         lines.push(gains(report));
         lines.extend(outlook(&state));
-        lines.extend(findings(report, screen, all));
+        lines.extend(findings(report, screen, all, width));
     }
     let title = match state.view.as_ref().map(|v| &v.report.server) {
         Some(s) => {
@@ -204,7 +205,9 @@ fn ladder(layers: &Layers, width: usize, screen: &Screen) -> Vec<Line<'static>> 
         if bytes > 0 {
             let key = if screen.color { "■".to_owned() } else { letter.to_string() };
             legend.push(Span::styled(key, tint(screen, color)));
-            legend.push(Span::from(format!(" {name} {}   ", human(bytes))));
+            // No-break spaces: an entry stays whole when the legend takes two lines.
+            let entry = format!(" {name} {}", human(bytes)).replace(' ', "\u{a0}");
+            legend.push(Span::from(entry + "   "));
         }
     }
     vec![Line::from(bar), Line::from(legend)]
@@ -239,7 +242,16 @@ fn outlook(state: &State) -> Option<Line<'static>> {
     )))
 }
 
-fn findings(report: &Report, screen: &Screen, all: bool) -> Vec<Line<'static>> {
+/// Columns of a finding's mark; what belongs to it stands behind them.
+const MARK: usize = 7;
+
+/// Text behind the mark, on as many lines as it takes.
+fn behind_mark(text: &str, width: usize) -> Vec<Line<'static>> {
+    let wrapped = wrap(text, width.saturating_sub(MARK), 0);
+    wrapped.lines().map(|l| Line::from(format!("{:MARK$}{l}", ""))).collect()
+}
+
+fn findings(report: &Report, screen: &Screen, all: bool, width: usize) -> Vec<Line<'static>> {
     let mut lines = vec![];
     for finding in &report.findings {
         let (mark, color) = match finding.severity {
@@ -248,16 +260,19 @@ fn findings(report: &Report, screen: &Screen, all: bool) -> Vec<Line<'static>> {
             Severity::Watch => ("watch", Color::Yellow),
             Severity::Info => ("info", Color::Reset),
         };
-        let mark = Span::styled(format!("{mark:<7}"), tint(screen, color).bold());
+        let mark = Span::styled(format!("{mark:<MARK$}"), tint(screen, color).bold());
         lines.push(Line::from(vec![mark, finding.title.clone().into()]));
         if all {
-            lines.push(Line::from(format!("       {}", finding.meaning)));
+            lines.extend(behind_mark(&finding.meaning, width));
             lines.extend(finding.evidence.iter().map(|e| {
                 Line::from(format!("         {} = {}  ({})", e.what, e.value, e.source)).dim()
             }));
         }
-        let next = finding.remedies.first().map(|r| Line::from(format!("       -> {}", r.next)));
-        lines.extend(next.filter(|_| all || finding.severity >= Severity::Act));
+        if let Some(remedy) = finding.remedies.first()
+            && (all || finding.severity >= Severity::Act)
+        {
+            lines.extend(behind_mark(&format!("-> {}", remedy.next), width));
+        }
     }
     lines
 }

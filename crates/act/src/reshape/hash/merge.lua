@@ -1,6 +1,7 @@
 -- Keys become fields of one hash, atomic as every script. KEYS: 1 the hash, then the keys. ARGV: 1 'fields' where a field
 -- can expire by itself, 2 most bytes of values, then a field's name for each key. What a key holds now is what is merged.
--- A field that is there already is never overwritten: it is left, and so is its key.
+-- A field that is there already is never overwritten: it is left, and so is its key, even where both say the same: two
+-- counters that happen to stand at the same number are two counts.
 -- Answers: what became of it (ok, type, big, ttl), positions of keys merged, of those in conflict, of those no strings.
 local hash, by_field, most = KEYS[1], ARGV[1] == 'fields', tonumber(ARGV[2])
 local kind = redis.call('TYPE', hash).ok
@@ -20,23 +21,14 @@ for i = 2, #KEYS do
 end
 if bytes > most then return {'big', {}, {}, odd} end
 
--- A field with the same value and the same expiry is this key already: a merge that was made twice.
-local function is_same(field, value, at)
-  if redis.call('HGET', hash, field) ~= value then return false end
-  if at == hash_at then return true end
-  if not by_field then return false end
-  local own = redis.pcall('HPEXPIRETIME', hash, 'FIELDS', 1, field)
-  return own[1] == at
-end
-
-local merged, same, conflicts, value_of, at_of = {}, {}, {}, {}, {}
+local merged, conflicts, value_of, at_of = {}, {}, {}, {}
 local first, equal = nil, true
 for _, i in ipairs(strings) do
   local value = redis.call('GET', KEYS[i])
   if value then
     local field, at = ARGV[i + 1], expiry(KEYS[i])
     if kind == 'hash' and redis.call('HEXISTS', hash, field) == 1 then
-      if is_same(field, value, at) then same[#same + 1] = i else conflicts[#conflicts + 1] = i - 1 end
+      conflicts[#conflicts + 1] = i - 1
     else
       merged[#merged + 1] = i
       value_of[i], at_of[i] = value, at
@@ -68,10 +60,8 @@ if redis.call('OBJECT', 'ENCODING', hash) == 'hashtable' then
   for _, i in ipairs(merged) do redis.call('HEXISTS', hash, ARGV[i + 1]) end
 end
 if whole and hash_at == -2 and first >= 0 then redis.call('PEXPIREAT', hash, number(first)) end
-for _, list in ipairs({merged, same}) do
-  for _, i in ipairs(list) do
-    redis.call('UNLINK', KEYS[i])
-    done[#done + 1] = i - 1
-  end
+for _, i in ipairs(merged) do
+  redis.call('UNLINK', KEYS[i])
+  done[#done + 1] = i - 1
 end
 return {'ok', done, conflicts, odd}

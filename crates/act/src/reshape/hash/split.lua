@@ -1,6 +1,6 @@
 -- Fields of one hash become keys again, atomic as every script; the inverse of merge.lua. KEYS: 1 the hash, then the keys.
 -- ARGV: 1 'fields' where a field can expire by itself, 2 most bytes of values, then a field's name for each key. A key
--- that is there already is never overwritten: it is left, and so is its field, unless both say the same.
+-- that is there already is never overwritten: it is left, and so is its field.
 -- Answers: what became of it (ok, type, big), positions of fields split off, of those in conflict, an empty list.
 local hash, by_field, most = KEYS[1], ARGV[1] == 'fields', tonumber(ARGV[2])
 local kind = redis.call('TYPE', hash).ok
@@ -21,12 +21,9 @@ for i = 2, #KEYS do
       local own = redis.pcall('HPEXPIRETIME', hash, 'FIELDS', 1, field)
       if type(own[1]) == 'number' and own[1] >= 0 and (at < 0 or own[1] < at) then at = own[1] end
     end
-    local there = redis.call('TYPE', KEYS[i]).ok
-    if there == 'none' then
+    if redis.call('TYPE', KEYS[i]).ok == 'none' then
       redis.call('SET', KEYS[i], value)
       if at >= 0 then redis.call('PEXPIREAT', KEYS[i], number(at)) end
-      taken[#taken + 1] = i
-    elseif there == 'string' and redis.call('GET', KEYS[i]) == value and expiry(KEYS[i]) == at then
       taken[#taken + 1] = i
     else
       conflicts[#conflicts + 1] = i - 1

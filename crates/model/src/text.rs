@@ -1,7 +1,7 @@
 //! Laying text into columns of a terminal.
 
 /// `text` wrapped at `width`, each line after the first starting with `indent` blanks.
-pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
+pub fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut lines = vec![String::new()];
     for word in figures_whole(text) {
         let taken = lines.last().map_or(0, |l| columns(l));
@@ -17,6 +17,24 @@ pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
         }
     }
     lines.join(&format!("\n{}", " ".repeat(indent)))
+}
+
+/// Facts in a row, `a · b · c`, each whole on its line where it fits there.
+pub fn row(facts: &[String], width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for fact in facts {
+        let taken = lines.last().map_or(0, |l| columns(l));
+        if taken > 0 && taken + 3 + columns(fact) > width {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push_str(" · ");
+            }
+            line.push_str(fact);
+        }
+    }
+    lines.join("\n")
 }
 
 /// Words that end up on one line with the number before them.
@@ -40,12 +58,12 @@ fn figures_whole(text: &str) -> Vec<String> {
 }
 
 /// Columns that `text` takes; every glyph unfrag prints is one column wide.
-pub(crate) fn columns(text: &str) -> usize {
+pub fn columns(text: &str) -> usize {
     text.chars().count()
 }
 
 /// `text` cut to `width` columns.
-pub(crate) fn cut(text: &str, width: usize) -> String {
+pub fn cut(text: &str, width: usize) -> String {
     if columns(text) <= width {
         text.to_owned()
     } else {
@@ -54,7 +72,7 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
 }
 
 /// Text from outside, made safe for a terminal: control characters become `\xNN`.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { format!("\\x{:02x}", u32::from(c)) } else { c.to_string() })
         .collect()
@@ -63,6 +81,14 @@ pub(crate) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_breaks_between_its_facts() {
+        let facts = ["127.0.0.1:6379", "142,548 keys", "up 9 s"].map(str::to_owned);
+        assert_eq!(row(&facts, 32), "127.0.0.1:6379 · 142,548 keys\nup 9 s");
+        assert_eq!(row(&facts, 80), "127.0.0.1:6379 · 142,548 keys · up 9 s");
+        assert_eq!(row(&facts, 5).lines().count(), 3);
+    }
 
     #[test]
     fn wrapping_keeps_every_word_and_the_width() {
