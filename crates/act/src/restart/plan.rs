@@ -37,6 +37,7 @@ impl Mode {
 
 /// What the user wants.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of the user's")]
 pub struct Wish {
     /// Only this mode; `None` for the gentlest that works.
     pub mode: Option<Mode>,

@@ -21,6 +21,7 @@ use unfrag_testbed::{Kind, require};
 const KEYS: u64 = 20_000;
 
 /// Where supervisord's commands are; `None`, said once, where it cannot be had.
+#[expect(clippy::print_stderr, reason = "a skip is said")]
 fn supervisord() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let bring = || {
@@ -195,6 +196,7 @@ const SHAPES: [&str; 3] =
     ["save 3600 1", "appendonly yes\nsave \"\"", "requirepass canary\nreplica-read-only no"];
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a measurement is said")]
 fn supervisord_keeps_its_own_child_and_no_write_is_lost() {
     for (n, kind) in KINDS.into_iter().enumerate().filter(|(_, k)| require(*k)) {
         // Every shape on two servers at least.

@@ -102,7 +102,7 @@ async fn act(
     let journals = Journals::of_user();
     let run = RestartRun { plan, facts, wish, permit: &permit, options, journals: &journals, stop };
     let mut say = |event: RestartEvent| printer.talk(&render::event(&event, printer.paint()));
-    let outcome = execute(run, &mut say).await?;
+    let outcome = Box::pin(execute(run, &mut say)).await?;
     listener.abort();
     Ok(outcome)
 }

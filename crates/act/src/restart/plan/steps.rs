@@ -116,6 +116,7 @@ fn keep(facts: &Facts) -> PlannedStep {
 fn give_back(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
     let (node, file) = (facts.target(), config_file(facts));
     let start = facts.supervisor.as_ref().map(ToString::to_string).unwrap_or_default();
+    let appends = facts.is_append_only();
     let mut all = vec![
         step(
             "rewrite",
@@ -123,7 +124,16 @@ fn give_back(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
             format!(
                 "the old process, a replica now, writes {file} for one start: replica, spare port, saves nothing"
             ),
-            &["(1st) REPLICAOF HOST PORT", "(1st) CONFIG SET save \"\"", "(1st) CONFIG REWRITE"],
+            &[
+                "(2nd) CONFIG SET repl-diskless-sync-delay 0",
+                "(1st) REPLICAOF HOST PORT",
+                "(1st) CONFIG SET save \"\"",
+                "(1st) CONFIG SET repl-diskless-load on-empty-db",
+                "(1st) CONFIG SET replica-ignore-maxmemory yes",
+                if appends { "(2nd) CONFIG SET appendonly yes" } else { "" },
+                if appends { "(1st) CONFIG SET appendonly no" } else { "" },
+                "(1st) CONFIG REWRITE",
+            ],
         ),
         step(
             "stop",

@@ -238,7 +238,7 @@ impl Undo<'_> {
         if let Some(id) = &self.away.second {
             id.gone(WAITS).await;
         }
-        self.from_disk("the second process saved everything").await
+        self.start_anew("the second process saved everything").await
     }
 
     /// The second process is gone as well.
@@ -246,7 +246,7 @@ impl Undo<'_> {
         revert_files(&self.away).await;
         let Some(mut own) = self.successor(None).await else {
             self.put_back()?;
-            return self.from_disk("both processes are gone").await;
+            return self.start_anew("both processes are gone").await;
         };
         self.put_back()?;
         let handed =
@@ -262,7 +262,7 @@ impl Undo<'_> {
                 if let Some(id) = id.and_then(ProcessId::of) {
                     id.gone(APPEARS).await;
                 }
-                return self.from_disk("the second process had died").await;
+                return self.start_anew("the second process had died").await;
             }
             own.connection.call(&["REPLICAOF", "NO", "ONE"]).await?;
         }
@@ -280,7 +280,7 @@ impl Undo<'_> {
     }
 
     /// The supervisor starts it as it always does.
-    async fn from_disk(&self, why: &str) -> Result<String, ActError> {
+    async fn start_anew(&self, why: &str) -> Result<String, ActError> {
         let at = address(&self.away.address)?;
         if Link::open(&at, self.options).await.is_err() {
             drop(self.unit.supervisor.start(&at, self.unit.output.as_deref()).await?);
