@@ -277,6 +277,26 @@ pub(crate) fn undone(target: &str, undone: &Undone) -> String {
     text
 }
 
+#[derive(Serialize)]
+struct UndoneDocument<'a> {
+    schema: &'static str,
+    target: &'a str,
+    #[serde(flatten)]
+    undone: &'a Undone,
+}
+
+/// `unfrag.undo/1`: one object for one server, an array for several.
+pub(crate) fn undone_json(all: &[(String, Undone)]) -> Result<String, serde_json::Error> {
+    let documents: Vec<UndoneDocument<'_>> = all
+        .iter()
+        .map(|(target, undone)| UndoneDocument { schema: "unfrag.undo/1", target, undone })
+        .collect();
+    match documents.as_slice() {
+        [one] => json(one),
+        _ => json(&documents),
+    }
+}
+
 /// Any value as indented JSON.
 pub(crate) fn json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
