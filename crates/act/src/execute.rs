@@ -148,7 +148,7 @@ fn confirm(run: &Run<'_>, link: &Link) -> Result<(), ActError> {
 
 async fn probe_baseline(work: &mut Work<'_>) {
     work.probe.start_period();
-    let end = Instant::now() + BASELINE;
+    let end = Instant::now() + BASELINE.min(work.plan.bounds.max_duration / 4);
     while Instant::now() < end && !work.stop.is_set() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -160,7 +160,7 @@ impl Work<'_> {
         let mut outcomes = vec![];
         let plan = self.plan;
         for step in &plan.steps {
-            if self.stop.is_set() || Instant::now() >= self.deadline {
+            if self.stop.is_set() || Instant::now() >= self.deadline || self.is_at_target().await {
                 break;
             }
             (self.events)(Event::Step(step.remedy));
@@ -171,6 +171,12 @@ impl Work<'_> {
             }
         }
         (outcomes, None)
+    }
+
+    /// What was asked for is reached, before anything is done or by what was.
+    async fn is_at_target(&mut self) -> bool {
+        self.plan.bounds.target_ratio.is_some()
+            && self.link.info().await.is_ok_and(|info| self.end(&info).is_some())
     }
 
     async fn step(&mut self, step: &Step) -> (StepOutcome, Option<String>) {

@@ -38,7 +38,8 @@ impl Record {
             at_unix_ms,
             target: outcome.target.clone(),
             server: server.to_owned(),
-            status: outcome.status,
+            // What a refused step was to give says nothing of the prediction either.
+            status: if outcome.has_refused() { Status::Refused } else { outcome.status },
             rss_before_bytes: outcome.before.rss,
             rss_after_bytes: outcome.after.rss,
             predicted_bytes: outcome.predicted_bytes,

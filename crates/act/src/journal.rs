@@ -172,8 +172,10 @@ impl Journals {
 /// Where this user's journals and outcomes are kept.
 pub(crate) fn folder_of_user() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
-    state.unwrap_or_else(std::env::temp_dir).join("unfrag")
+    // Without HOME, what the system's list of users says; never a folder that anyone may have made before us.
+    let home = || std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    let state = set("XDG_STATE_HOME").or_else(|| Some(home()?.join(".local/state")));
+    state.unwrap_or_else(|| PathBuf::from("/var/lib")).join("unfrag")
 }
 
 /// The journal of a run in progress.

@@ -33,4 +33,5 @@ pub use journal::Journals;
 pub use outcome::{Outcome, Status};
 pub use permit::ChangePermit;
 pub use plan::{Bounds, Plan, RemedyName, Step};
+pub use settings::Restored;
 pub use undo::{Undone, undo};

@@ -121,6 +121,16 @@ impl Outcome {
         self.restored_config.iter().all(|r| r.restored)
     }
 
+    /// True when a step that was tried was refused.
+    pub fn has_refused(&self) -> bool {
+        self.steps.iter().any(|s| s.status == Status::Refused)
+    }
+
+    /// True when every step that was tried was refused.
+    pub fn is_refused(&self) -> bool {
+        !self.steps.is_empty() && self.steps.iter().all(|s| s.status == Status::Refused)
+    }
+
     /// Bytes that are still to be had, by what was held back or by a restart.
     pub fn still_to_be_had(&self) -> Option<u64> {
         Some(self.after.rss?.saturating_sub(self.floor_rss_bytes?))

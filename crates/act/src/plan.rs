@@ -6,7 +6,7 @@
 use crate::guard::{self, Refusal};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use unfrag_diagnose::reclaim::GIVEN_BACK_PERCENT;
+use unfrag_diagnose::reclaim::{by_defrag, by_repack};
 use unfrag_model::{Engine, Report, Sample, Version};
 
 /// A remedy of this crate.
@@ -271,7 +271,7 @@ fn defrag_step(sample: &Sample, slabs: u64) -> Step {
         remedy: RemedyName::Defrag,
         why: "live data is spread over pages that are mostly empty, and this server can move it"
             .to_owned(),
-        predicted_bytes: Some(slabs / 100 * GIVEN_BACK_PERCENT),
+        predicted_bytes: Some(by_defrag(slabs)),
         settings,
         commands,
     }
@@ -279,10 +279,12 @@ fn defrag_step(sample: &Sample, slabs: u64) -> Step {
 
 fn repack_step(plan: &Plan, slabs: u64, after_defrag: bool) -> Step {
     let how = match plan.copying {
-        Copying::Copy => "COPY, RENAME, PEXPIRE, MEMORY USAGE",
-        Copying::Dump => "DUMP, RESTORE, RENAME, PEXPIRE, PEXPIREAT, PTTL, TIME, MEMORY USAGE",
+        Copying::Copy => "INFO, MEMORY USAGE, COPY, RENAME, PEXPIRE",
+        Copying::Dump => {
+            "INFO, MEMORY USAGE, PEXPIRETIME or PTTL and TIME, DUMP, RENAME, RESTORE, PEXPIRE, PEXPIREAT"
+        }
         Copying::DumpIdle | Copying::DumpFreq => {
-            "DUMP, RESTORE, RENAME, PEXPIRE, PEXPIREAT, OBJECT, MEMORY USAGE"
+            "INFO, MEMORY USAGE, PEXPIRETIME or PTTL and TIME, OBJECT, DUMP, RENAME, RESTORE, PEXPIRE"
         }
     };
     let why = if after_defrag {
@@ -290,19 +292,22 @@ fn repack_step(plan: &Plan, slabs: u64, after_defrag: bool) -> Step {
     } else {
         "live data is spread over pages that are mostly empty: keys are copied into the holes, batch by batch"
     };
+    let own = crate::remedy::repack::PREFIX;
     let mut commands = vec![
+        format!("SET {own}NNNN:rehearsal x PX 60000, PEXPIRETIME and UNLINK of it   (the trial)"),
         format!("EVALSHA BATCH   (a script that calls {how}; each batch is atomic)"),
         "SCRIPT LOAD SCRIPT".to_owned(),
         "SCAN CURSOR COUNT 500 / CLUSTER GETKEYSINSLOT SLOT COUNT".to_owned(),
         "SELECT DB".to_owned(),
-        format!("UNLINK {}*   (only names this run made)", crate::remedy::repack::PREFIX),
+        format!("UNLINK {own}*   (only names this run made)"),
+        "INFO".to_owned(),
         "PING".to_owned(),
     ];
     commands.extend(purge_commands());
     Step {
         remedy: RemedyName::Repack,
         why: why.to_owned(),
-        predicted_bytes: (!after_defrag).then_some(slabs / 100 * GIVEN_BACK_PERCENT),
+        predicted_bytes: (!after_defrag).then_some(by_repack(slabs)),
         settings: vec![],
         commands,
     }

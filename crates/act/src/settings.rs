@@ -14,7 +14,6 @@ pub struct Restored {
     /// What it was before, and should be again.
     pub value: String,
     /// Read back as such.
-    #[expect(clippy::struct_field_names, reason = "the name of the interface unfrag.fix/1")]
     pub restored: bool,
     /// Why not, or why it was left alone.
     pub note: Option<String>,

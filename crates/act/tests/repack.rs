@@ -197,6 +197,7 @@ fn idle_times_and_access_counters_are_kept() {
         (Kind::Redis6, "allkeys-lru", "IDLETIME", 5000),
         (Kind::Redis7, "allkeys-lru", "IDLETIME", 5000),
         (Kind::Redis7, "allkeys-lfu", "FREQ", 2),
+        (Kind::Redis8, "volatile-lfu", "FREQ", 2),
     ] {
         if require(kind) {
             let options = ["--maxmemory-policy", policy, "--lfu-decay-time", "0"];
@@ -221,13 +222,14 @@ fn idle_times_and_access_counters_are_kept() {
     }
 }
 
-/// Keys `old:<n>` last used `value` seconds ago, or with `value` as their counter.
+/// Keys `old:<n>` last used `value` seconds ago, or with `value` as their counter; every other one expires some day.
 fn restore_with(connection: &mut Connection, keys: usize, word: &str, value: u64) {
     run(connection, &["SET", "old", "v"]);
     let payload: Vec<u8> = redis::cmd("DUMP").arg("old").query(connection).unwrap();
     let mut pipe = redis::pipe();
     for n in 0..keys {
-        let restore = pipe.cmd("RESTORE").arg(format!("old:{n}")).arg(0).arg(&payload);
+        let ttl_ms = n % 2 * 100_000_000;
+        let restore = pipe.cmd("RESTORE").arg(format!("old:{n}")).arg(ttl_ms).arg(&payload);
         restore.arg(word).arg(value).ignore();
     }
     pipe.exec(connection).unwrap();

@@ -131,7 +131,7 @@ pub(crate) struct FixArgs {
     #[arg(long, default_value = "5ms", value_name = "TIME", value_parser = duration)]
     pub(crate) latency_budget: Duration,
     /// Stop when RSS / used is down to this.
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, value_name = "RATIO", value_parser = ratio)]
     pub(crate) target_ratio: Option<f64>,
     /// Go on where a guard says no and may be overridden (the plan says which and why).
     #[arg(long)]
@@ -199,6 +199,12 @@ impl From<Remedy> for RemedyName {
 
 /// Longer than any run.
 const MOST_SECONDS: f64 = 7.0 * 86400.0;
+
+/// RSS over used: a process in RAM does not get below one.
+fn ratio(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|v| v.is_finite() && *v >= 1.0);
+    value.ok_or_else(|| "write a ratio of RSS to used memory from 1.0 up, as 1.2".to_owned())
+}
 
 /// `90s`, `15m`, `2h`, `5ms`, `800us`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {

@@ -71,11 +71,37 @@ pub fn cut(text: &str, width: usize) -> String {
     }
 }
 
-/// Text from outside, made safe for a terminal: control characters become `\xNN`.
+/// Text from outside, made safe for a terminal: control characters become `\xNN`, and what cannot be seen or turns the
+/// order of what is around it becomes `\u{NNNN}`.
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { format!("\\x{:02x}", u32::from(c)) } else { c.to_string() })
-        .collect()
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            safe.push_str(&format!("\\x{:02x}", u32::from(c)));
+        } else if is_invisible(c) {
+            safe.push_str(&format!("\\u{{{:x}}}", u32::from(c)));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// Format characters of Unicode (general category Cf) that hide text or reorder it, and separators of lines.
+const fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A name for people: what is no text becomes `\xNN`.
+pub fn shown(name: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in name.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -111,5 +137,7 @@ mod tests {
     #[test]
     fn escape_sequences_from_outside_are_disarmed() {
         assert_eq!(printable("a\u{1b}[31mb"), "a\\x1b[31mb");
+        assert_eq!(printable("a\u{202e}b\u{200b}c"), "a\\u{202e}b\\u{200b}c");
+        assert_eq!(shown(b"a\x9b\xffb"), "a\\x9b\\xffb");
     }
 }

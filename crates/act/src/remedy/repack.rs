@@ -24,6 +24,7 @@ use room::{chunk_room, replica_lag};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 use unfrag_client::resp;
+use unfrag_model::text::shown;
 use unfrag_model::{Info, human};
 
 /// All our names begin so. Short: with run and number a name has 14 bytes, the most that a key's name takes in the
@@ -64,14 +65,19 @@ pub(crate) async fn run(work: &mut Work<'_>) -> Result<Ended, ActError> {
     if waste(&info) < used / 50 {
         return Ok((Status::NotNeeded, "less than a fiftieth of the data is waste".to_owned()));
     }
+    // Looked at before anything is written: a write of ours could be the one that is refused.
+    if chunk_room(&info, work.limit, room::wanted(0)).is_none() {
+        return Ok((Status::Refused, NO_ROOM.to_owned()));
+    }
     let mut repack = match Repack::prepare(work, &info).await {
-        Ok(repack) => repack,
-        Err(ActError::Client(error)) if error.is_reply() => {
-            return Ok((Status::Refused, error.to_string()));
-        }
-        Err(error) => return Err(error),
+        Err(error) if is_refusal(&error) => return Ok(refused(&error)),
+        other => other?,
     };
-    let result = repack.passes(work).await;
+    let result = match repack.rehearse(work).await {
+        Ok(()) => repack.passes(work).await,
+        Err(error) if is_refusal(&error) => Ok(refused(&error)),
+        Err(error) => Err(error),
+    };
     let cleaned = repack.clean(work).await;
     work.skipped.append(&mut repack.skipped);
     if let Err(error) = cleaned {
@@ -83,6 +89,24 @@ pub(crate) async fn run(work: &mut Work<'_>) -> Result<Ended, ActError> {
     let ended = result?;
     purge::until_stable(work).await?;
     Ok(ended)
+}
+
+/// The server, or a guard of ours, would not have it; nothing of the user's was touched.
+fn is_refusal(error: &ActError) -> bool {
+    match error {
+        ActError::Client(error) => error.is_reply(),
+        ActError::Unsafe(_) => true,
+        _ => false,
+    }
+}
+
+fn refused(error: &ActError) -> Ended {
+    let text = error.to_string();
+    // As servers of all versions say it, in and out of scripts.
+    let is_denied =
+        ["NOPERM", "can't run this command", "no permission"].iter().any(|w| text.contains(w));
+    let hint = if is_denied { "; unfrag acl fix prints the rights that it takes" } else { "" };
+    (Status::Refused, text + hint)
 }
 
 /// Deletes what a killed run set aside, at once instead of when it expires. Returns how many keys.
@@ -132,6 +156,8 @@ const NAME_MOST_BYTES: u16 = 512;
 
 struct Repack {
     sha: String,
+    /// PEXPIRETIME is known to this server, and allowed.
+    has_exact_expiry: bool,
     how: &'static str,
     /// `~ufNONCE:`, unique to this run.
     prefix: String,
@@ -186,8 +212,6 @@ impl Answer {
 }
 
 impl Repack {
-    /// Loads the script and tries it on a key of our own: a right that is missing shows here, before any key of the
-    /// user's is touched.
     async fn prepare(work: &mut Work<'_>, info: &Info) -> Result<Self, ActError> {
         let sha = work.link.connection.call(&["SCRIPT", "LOAD", SCRIPT]).await?;
         let sha = resp::text(&sha).unwrap_or_default();
@@ -196,8 +220,9 @@ impl Repack {
         work.journal.write(&Entry::SetAside { prefix: prefix.clone(), ttl_ms: LIFE_MS })?;
         work.left_aside = true;
         let all_keys = info.keys().unwrap_or(0);
-        let mut repack = Self {
+        Ok(Self {
             sha,
+            has_exact_expiry: false,
             how: match work.plan.copying {
                 Copying::Copy => "copy",
                 Copying::Dump => "dump",
@@ -221,15 +246,20 @@ impl Repack {
             skipped: vec![],
             skipped_names: BTreeSet::new(),
             skipped_more: 0,
-        };
-        repack.rehearse(work).await?;
-        Ok(repack)
+        })
     }
 
+    /// Tries the script on a key of our own: a right that is missing shows here, before any key of the user's is touched.
     async fn rehearse(&mut self, work: &mut Work<'_>) -> Result<(), ActError> {
         let name = format!("{}{}rehearsal", self.prefix, self.keys.any_tag());
         let life = LIFE_MS.to_string();
+        // First, so that what is made can be deleted.
+        work.link.connection.call(&["UNLINK", &name]).await?;
         work.link.connection.call(&["SET", &name, "x", "PX", &life]).await?;
+        if self.how != "copy" {
+            let asked = work.link.connection.call(&["PEXPIRETIME", &name]).await;
+            self.has_exact_expiry = asked.is_ok();
+        }
         let batch =
             Batch { db: 0, tag: self.keys.any_tag(), keys: vec![name.clone().into_bytes()] };
         let result = self.send(work, &batch, "").await;
@@ -241,7 +271,7 @@ impl Repack {
         } else if answer.crowded {
             Err(ActError::Unsafe(NO_ROOM.to_owned()))
         } else {
-            Err(ActError::Unsafe("the server refused to copy a key made for a trial".to_owned()))
+            Err(ActError::Unsafe("the server refused to copy a key made for a trial: a right is missing, most likely (unfrag acl fix prints what it takes)".to_owned()))
         }
     }
 
@@ -373,6 +403,7 @@ impl Repack {
         command.arg(&prefix).arg(LIFE_MS).arg(self.how);
         command.arg(self.largest_key_bytes).arg(BATCH_BYTES).arg(fill).arg(first);
         command.arg(work.limit.unwrap_or(0));
+        command.arg(if self.has_exact_expiry { "exact" } else { "" });
         // Named before it is sent: if the answer never comes, the keys may be there all the same.
         let length =
             |key: &Vec<u8>| u16::try_from(key.len()).unwrap_or(u16::MAX).min(NAME_MOST_BYTES);
@@ -445,8 +476,8 @@ impl Repack {
             } else {
                 "the server cannot copy it (a module's type, or no right to it)".to_owned()
             };
-            let name = String::from_utf8_lossy(key).into_owned();
-            self.skipped.push(Skipped { what: format!("key {name} in db {}", batch.db), why });
+            self.skipped
+                .push(Skipped { what: format!("key {} in db {}", named(key), batch.db), why });
         }
     }
 
@@ -502,9 +533,13 @@ impl Repack {
             )));
         }
         let mut info = info.clone();
-        for _ in 0..LAG_LOOKS {
-            if replica_lag(&info) <= LAG_MOST_BYTES {
+        for look in 0..LAG_LOOKS {
+            let lag = replica_lag(&info);
+            if lag <= LAG_MOST_BYTES {
                 return Ok(None);
+            }
+            if look == 0 {
+                work.note(format!("a replica is {} behind: waiting for it", human(lag)));
             }
             if let Some(ended) = work.end(&info) {
                 return Ok(Some(ended));
@@ -513,6 +548,17 @@ impl Repack {
             info = work.link.info().await?;
         }
         Ok(Some((Status::Bounded, "a replica does not keep up".to_owned())))
+    }
+}
+
+/// A key's name in a sentence: its beginning where it is long.
+fn named(key: &[u8]) -> String {
+    const MOST_BYTES: usize = 120;
+    match key.get(..MOST_BYTES) {
+        Some(start) if key.len() > MOST_BYTES => {
+            format!("{}... ({} bytes)", shown(start), key.len())
+        }
+        _ => shown(key),
     }
 }
 

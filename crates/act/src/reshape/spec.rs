@@ -3,6 +3,7 @@
 use super::codec::Codec;
 use super::layout::Wording;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+pub use unfrag_model::text::shown;
 
 /// The change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,16 +56,6 @@ impl Name {
     pub fn shown(&self) -> String {
         shown(&self.0)
     }
-}
-
-/// A name for people: what is no text becomes `\xNN`.
-pub fn shown(name: &[u8]) -> String {
-    let mut text = String::new();
-    for chunk in name.utf8_chunks() {
-        text.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
-    }
-    text
 }
 
 impl Serialize for Name {

@@ -17,6 +17,7 @@ use unfrag_act::{
 use unfrag_client::{Address, ConnectOptions, DiscoverOptions, SurveyOptions, Target, survey};
 use unfrag_diagnose::diagnose;
 use unfrag_model::Report;
+use unfrag_model::text::printable;
 
 /// One server that will be worked on.
 struct Patient {
@@ -64,7 +65,7 @@ fn exit(outcome: &Outcome) -> Exit {
     match outcome.status {
         _ if !outcome.is_restored() => Exit::RollBackFailed,
         Status::Failed | Status::Stopped => Exit::RolledBack,
-        _ if outcome.steps.iter().all(|s| s.status == Status::Refused) => Exit::Refused,
+        _ if outcome.is_refused() => Exit::Refused,
         _ => Exit::Fine,
     }
 }
@@ -224,7 +225,12 @@ impl<'a> Speaker<'a> {
             Event::Progress(progress) => {
                 let due = self.last.is_none_or(|last| last.elapsed() >= QUIET);
                 if self.is_terminal || due {
-                    self.printer.progress(&render::progress(progress, self.budget_us));
+                    let text = if self.is_terminal {
+                        render::progress_short(progress, self.budget_us)
+                    } else {
+                        render::progress(progress, self.budget_us)
+                    };
+                    self.printer.progress(&text);
                     self.last = Some(Instant::now());
                     self.line_open = self.is_terminal;
                 }
@@ -234,7 +240,7 @@ impl<'a> Speaker<'a> {
                 self.line("measuring latency before anything is done");
             }
             Event::Step(remedy) => self.line(&format!("{}:", remedy.name())),
-            Event::Note(text) => self.line(&format!("  {text}")),
+            Event::Note(text) => self.line(&format!("  {}", printable(text))),
         }
     }
 

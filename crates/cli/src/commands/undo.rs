@@ -14,23 +14,23 @@ pub(crate) fn run(args: &UndoArgs, printer: &Printer) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let mut exit = Exit::Fine;
+    let (mut exit, mut all) = (Exit::Fine, vec![]);
     let journals = Journals::of_user();
     for (target, options) in args.connect.named()?.targets {
         let options = ConnectOptions { db: 0, resp3: false, ..options };
         let addresses = runtime.block_on(addresses(&target, &options, &journals))?;
         if addresses.is_empty() {
-            show(args, printer, &target.to_string(), &Undone::default())?;
+            say(args, printer, target.to_string(), Undone::default(), &mut all);
         }
         for address in addresses {
             // The command itself is the word of the user: it only ever puts back.
             let permit = |run_id: &str| ChangePermit::mint(Consent::Flag, run_id);
             match runtime.block_on(undo(&address, &options, &journals, permit)) {
                 Ok(undone) => {
-                    show(args, printer, &address.to_string(), &undone)?;
                     if !undone.is_complete() {
                         exit = Exit::RollBackFailed;
                     }
+                    say(args, printer, address.to_string(), undone, &mut all);
                 }
                 // It says what a person has to do: the journal stays.
                 Err(error @ ActError::Unsafe(_)) => {
@@ -41,15 +41,24 @@ pub(crate) fn run(args: &UndoArgs, printer: &Printer) -> anyhow::Result<Exit> {
             }
         }
     }
+    if args.output == Form::Json {
+        printer.data(&render::undone_json(&all)?);
+    }
     Ok(exit)
 }
 
-fn show(args: &UndoArgs, printer: &Printer, target: &str, undone: &Undone) -> anyhow::Result<()> {
-    printer.data(&match args.output {
-        Form::Human => render::undone(target, undone),
-        Form::Json => render::json(undone)?,
-    });
-    Ok(())
+/// To people at once, server by server; one document is made of all of them.
+fn say(
+    args: &UndoArgs,
+    printer: &Printer,
+    target: String,
+    undone: Undone,
+    all: &mut Vec<(String, Undone)>,
+) {
+    if args.output == Form::Human {
+        printer.data(&render::undone(&target, &undone));
+    }
+    all.push((target, undone));
 }
 
 /// A server by itself; of what Sentinels watch, the servers that an interrupted run was on.

@@ -7,7 +7,7 @@ use unfrag_act::execute::Progress;
 use unfrag_act::history::Score;
 use unfrag_act::outcome::StepOutcome;
 use unfrag_act::{Outcome, Plan, Status, Undone};
-use unfrag_model::text::{printable, wrap};
+use unfrag_model::text::{cut, printable, wrap};
 use unfrag_model::{Report, human, signed_human};
 
 /// The plans, before anything is done; `whole` with every command.
@@ -73,12 +73,18 @@ fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
 
 /// What gives the rest back: what was held back, going on, or only a restart.
 fn still_to_be_had(o: &Outcome, left: &str) -> String {
-    let ended_early = |s: &StepOutcome| matches!(s.status, Status::Bounded | Status::Stopped);
+    let has_ended_early = matches!(o.status, Status::Bounded | Status::Stopped)
+        || o.steps.iter().any(|s| matches!(s.status, Status::Bounded | Status::Stopped));
+    let is_undone = |s: &StepOutcome| matches!(s.status, Status::Refused | Status::Failed);
     if o.held_back {
         format!(
             "still to be had: about {left}, most of it by what was not done (--allow goes on all the same), the rest by unfrag restart"
         )
-    } else if o.steps.iter().any(ended_early) {
+    } else if o.status == Status::Failed || o.steps.iter().any(is_undone) {
+        format!(
+            "still to be had: about {left}, most of it by what was refused or failed above, the rest by unfrag restart"
+        )
+    } else if has_ended_early {
         format!(
             "still to be had: about {left}, by going on with unfrag fix, the rest by unfrag restart"
         )
@@ -87,6 +93,22 @@ fn still_to_be_had(o: &Outcome, left: &str) -> String {
             "only a restart would still give: about {left} (the allocator's records of the peak, tables sized for the past, slabs not quite full): unfrag restart"
         )
     }
+}
+
+/// The same in 79 columns, for the one line that is drawn again and again.
+pub(crate) fn progress_short(p: &Progress, budget_us: u64) -> String {
+    let added = p.latency.p999.saturating_sub(p.baseline.p999);
+    let done = p.done.map_or_else(String::new, |d| format!(" {:.0} %", d * 100.0));
+    let line = format!(
+        "  {}{done} · rss {} · waste {} · p99.9 +{:.1} of {:.1} ms · {} left",
+        p.remedy.name(),
+        human(p.rss),
+        human(p.waste),
+        added as f64 / 1000.0,
+        budget_us as f64 / 1000.0,
+        time(p.left.as_secs())
+    );
+    cut(&line, 79)
 }
 
 /// One line: RSS, waste, latency against the budget, time left.
@@ -127,11 +149,11 @@ fn outcome(o: &Outcome, paint: Paint) -> String {
     lines.extend(ladder::render(&o.after, paint));
     lines.push(String::new());
     lines.push(
-        paint.dim("  step        gave back  expected      took   p99.9 before  during   worst"),
+        paint.dim("  step        gave back  expected      took   p99.9 before   during    worst"),
     );
     lines.extend(o.steps.iter().map(|s| step(s, paint)));
     lines.push(String::new());
-    lines.push(restored(o));
+    lines.extend(restored(o).iter().map(|said| format!("  {}", wrap(said, paint.width, 2))));
     for s in &o.skipped {
         let text = format!("not done: {}: {}", printable(&s.what), printable(&s.why));
         lines.push(format!("  {}", wrap(&text, paint.width, 2)));
@@ -157,8 +179,12 @@ fn headline(o: &Outcome, paint: Paint) -> String {
         Status::Failed => "FAILED",
         Status::Stopped => "STOPPED",
         Status::Bounded => "ENDED EARLY",
+        _ if o.is_refused() => "REFUSED",
+        _ if o.has_refused() => "PARTLY DONE",
         _ => "DONE",
     };
+    let wrapped = wrap(&format!("{word}  {text}"), paint.width, word.len() + 2);
+    let text = wrapped.strip_prefix(word).unwrap_or(&wrapped).trim_start();
     let mut line = format!("{}  {text}", paint.bold(word));
     if let Some(error) = &o.error {
         line.push_str("\n  ");
@@ -168,10 +194,13 @@ fn headline(o: &Outcome, paint: Paint) -> String {
 }
 
 fn step(s: &StepOutcome, paint: Paint) -> String {
-    let ms = |us: u64| format!("{:.1} ms", us as f64 / 1000.0);
+    let ms = |us: u64| match us {
+        0..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
+        _ => format!("{:.1} s", us as f64 / 1e6),
+    };
     let expected = s.predicted_bytes.map_or_else(|| paint.none().to_owned(), human);
     format!(
-        "  {:<10}{:>11}{expected:>10}{:>10}{:>15}{:>8}{:>8}\n{}{}",
+        "  {:<10}{:>11}{expected:>10}{:>10}{:>15}{:>9}{:>9}\n{}{}",
         s.remedy.name(),
         signed_human(s.reclaimed_bytes),
         format!("{:.1} s", s.duration_ms as f64 / 1000.0),
@@ -183,25 +212,29 @@ fn step(s: &StepOutcome, paint: Paint) -> String {
     )
 }
 
-fn restored(o: &Outcome) -> String {
+/// What became of the settings, a sentence for each kind of end.
+fn restored(o: &Outcome) -> Vec<String> {
     if o.restored_config.is_empty() {
-        return "  no setting was changed".to_owned();
+        return vec!["no setting was changed".to_owned()];
     }
-    let bad: Vec<String> = o
-        .restored_config
-        .iter()
-        .filter(|r| !r.restored)
-        .map(|r| {
-            format!("{} (should be {}): {}", r.name, r.value, r.note.clone().unwrap_or_default())
-        })
-        .collect();
-    if bad.is_empty() {
-        let mut names: Vec<&str> = o.restored_config.iter().map(|r| r.name.as_str()).collect();
-        names.dedup();
-        format!("  settings put back and read back: {}", names.join(", "))
-    } else {
-        format!("  NOT PUT BACK, run `unfrag undo`: {}", bad.join("; "))
+    let (good, bad): (Vec<_>, Vec<_>) = o.restored_config.iter().partition(|r| r.restored);
+    let (others, good): (Vec<_>, Vec<_>) = good.into_iter().partition(|r| r.note.is_some());
+    let mut names: Vec<&str> = good.iter().map(|r| r.name.as_str()).collect();
+    names.dedup();
+    let mut said = vec![];
+    if !names.is_empty() {
+        said.push(format!("settings put back and read back: {}", names.join(", ")));
     }
+    let noted = |r: &&unfrag_act::Restored| r.note.clone().unwrap_or_default();
+    said.extend(others.iter().map(|r| format!("{}: {}", r.name, noted(r))));
+    if !bad.is_empty() {
+        let bad: Vec<String> = bad
+            .iter()
+            .map(|r| format!("{} (should be {}): {}", r.name, r.value, noted(r)))
+            .collect();
+        said.push(format!("NOT PUT BACK, run `unfrag undo`: {}", bad.join("; ")));
+    }
+    said
 }
 
 fn time(seconds: u64) -> String {
@@ -242,6 +275,26 @@ pub(crate) fn undone(target: &str, undone: &Undone) -> String {
         text += &format!("  {} {word} {}{note}\n", r.name, r.value);
     }
     text
+}
+
+#[derive(Serialize)]
+struct UndoneDocument<'a> {
+    schema: &'static str,
+    target: &'a str,
+    #[serde(flatten)]
+    undone: &'a Undone,
+}
+
+/// `unfrag.undo/1`: one object for one server, an array for several.
+pub(crate) fn undone_json(all: &[(String, Undone)]) -> Result<String, serde_json::Error> {
+    let documents: Vec<UndoneDocument<'_>> = all
+        .iter()
+        .map(|(target, undone)| UndoneDocument { schema: "unfrag.undo/1", target, undone })
+        .collect();
+    match documents.as_slice() {
+        [one] => json(one),
+        _ => json(&documents),
+    }
 }
 
 /// Any value as indented JSON.

@@ -84,3 +84,63 @@ fn settings_denied_in_the_middle_are_said_and_undo_puts_them_back_later() {
         assert_eq!(settings(&mut connection), before);
     }
 }
+
+/// Told before any key is touched, by the command that prints what is missing; the next run is not in its way.
+#[test]
+fn a_right_that_repack_lacks_is_told_at_once() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (server, mut connection) = fragmented(Kind::Redis7);
+    make_user(&mut connection);
+    let digest = measure::digest(&mut connection).unwrap();
+    let policies = [
+        (
+            "noeviction",
+            &["set", "unlink", "evalsha", "memory|usage", "copy", "rename", "pexpire"][..],
+        ),
+        ("allkeys-lru", &["object|idletime", "dump", "restore"]),
+    ];
+    for (policy, rights) in policies {
+        measure::typed(&mut connection, &format!("CONFIG SET maxmemory-policy {policy}")).unwrap();
+        for right in rights {
+            rule(&mut connection, &format!("-{right}"));
+            let only = [&["--only", "repack"][..], &AS_FIXER].concat();
+            let output = begin(state.path(), &server, &only).wait_with_output().unwrap();
+            let said = text(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(output.status.code(), Some(6), "{right}: {said}");
+            assert!(said.contains("REFUSED") && said.contains("unfrag acl fix"), "{right}: {said}");
+            assert!(said.contains("still to be had"), "{right}: {said}");
+            rule(&mut connection, &format!("+{right}"));
+            assert_eq!(ours(&mut connection), 0, "{right}");
+            assert_eq!(measure::digest(&mut connection).unwrap(), digest, "{right}");
+        }
+    }
+}
+
+/// In the middle of a batch's work a key is known by no name, or has no expiry: no right may be found missing there.
+#[test]
+fn a_right_taken_away_in_the_middle_costs_no_key() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    for (policy, right) in
+        [("noeviction", "pexpire"), ("noeviction", "rename"), ("allkeys-lru", "pexpire")]
+    {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(Kind::Redis7);
+        make_user(&mut connection);
+        measure::typed(&mut connection, &format!("CONFIG SET maxmemory-policy {policy}")).unwrap();
+        let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
+        let child = begin(state.path(), &server, &AS_FIXER);
+        wait_until_busy(&mut connection, &before.0);
+        rule(&mut connection, &format!("-{right}"));
+        let output = child.wait_with_output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(7), "{policy} {right}: {said}");
+        assert_eq!(ours(&mut connection), 0, "{policy} {right}");
+        let digest = measure::digest(&mut connection).unwrap();
+        assert_eq!(digest, before.1, "{policy} {right}: {said}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Active defrag, then purge.
 
-use super::{GIVEN_BACK_PERCENT, given_back, impossible, percent, purge};
+use super::{by_defrag, given_back, impossible, percent, purge};
 use crate::figures::{AllocatorKind, Figures};
 use crate::rules::defrag_ineffective;
 use unfrag_model::{Estimate, Version};
@@ -28,7 +28,7 @@ pub(super) fn estimate(f: &Figures<'_>) -> Estimate {
         let slabs = stats.small_reclaimable_bytes();
         // Slabs up to an eighth above the mean fill are left alone, and what defrag never moves (buffers,
         // tables of modules) holds some.
-        let expected = percent(slabs, GIVEN_BACK_PERCENT).saturating_add(pages);
+        let expected = by_defrag(slabs).saturating_add(pages);
         return given_back(
             f,
             percent(slabs, 70).saturating_add(pages),

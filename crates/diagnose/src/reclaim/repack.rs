@@ -1,6 +1,6 @@
 //! Client-driven compaction, then purge: works on any jemalloc, whether the build can defrag or not.
 
-use super::{GIVEN_BACK_PERCENT, given_back, impossible, percent, purge};
+use super::{by_repack, given_back, impossible, percent, purge};
 use crate::figures::{AllocatorKind, Figures};
 use unfrag_model::Estimate;
 
@@ -23,7 +23,7 @@ pub(super) fn estimate(f: &Figures<'_>) -> Estimate {
         Some(slabs) => given_back(
             f,
             percent(slabs, 60).saturating_add(pages),
-            percent(slabs, GIVEN_BACK_PERCENT).saturating_add(pages),
+            by_repack(slabs).saturating_add(pages),
             slabs.saturating_add(pages),
             "free slabs after packing; keys that cannot be copied stay",
         ),
