@@ -1,6 +1,6 @@
 # The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
 .PHONY: demo test lint docs cases servers bench bench-keys bench-reclaim bench-rdb bench-restart bench-watch \
-	size-truth rdb-agreement fuzz-rdb test-kills replay
+	size-truth rdb-agreement fuzz-rdb test-kills test-supervised replay
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -29,6 +29,10 @@ cases:
 # unfrag killed 210 times in the middle of a fix, on three servers under a writer.
 test-kills: servers
 	UNFRAG_KILLS=210 $(CARGO) test --package unfrag --test fix -- undo_after_kill_9 --nocapture
+
+# unfrag killed at every step of a supervised swap, on four servers: half an hour.
+test-supervised: servers
+	$(CARGO) test --package unfrag-act --test restart -- --ignored killed_at_every_step --nocapture
 
 # One server, and a hundred at once: wall time and memory, beside redis-cli's for the same reading.
 bench: servers

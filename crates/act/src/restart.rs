@@ -32,7 +32,7 @@ pub use facts::Facts;
 pub use outcome::{NodeOutcome, RestartOutcome, RestartStatus, StepDone};
 pub use plan::{Mode, Objection, RestartPlan, Wish};
 pub use preflight::look;
-pub use record::{RestartRecord, SecondRecord};
+pub use record::{Phase, RestartRecord, SecondRecord, SupervisedRecord};
 pub use rights::rules;
 pub use supervisor::Supervisor;
 pub(crate) use undo::{finish, keep_settings};

@@ -31,6 +31,11 @@ impl Settings {
         Self { changed }
     }
 
+    /// Names, and the values that they had.
+    pub(crate) fn before(&self) -> Vec<(String, String)> {
+        self.changed.iter().map(|s| (s.name.clone(), s.from.clone())).collect()
+    }
+
     /// Sets one. The journal knows before the server does.
     pub(crate) async fn set(
         &mut self,

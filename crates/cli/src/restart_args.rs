@@ -33,6 +33,9 @@ pub(crate) struct RestartArgs {
     /// Who starts it: systemd:UNIT, docker:NAME, podman:NAME, supervisord:PROGRAM. Found by itself where it can be.
     #[arg(long, value_name = "WHO", value_parser = Supervisor::named)]
     pub(crate) supervisor: Option<Supervisor>,
+    /// Swap a server that a supervisor keeps: in the end the supervisor's own new process serves (implies --mode swap).
+    #[arg(long)]
+    pub(crate) supervised: bool,
     /// Write settings that were changed at run time into the configuration file (CONFIG REWRITE) first.
     #[arg(long)]
     pub(crate) rewrite_config: bool,
@@ -74,6 +77,7 @@ pub(crate) enum ModeArg {
 impl RestartArgs {
     pub(crate) fn wish(&self) -> Wish {
         let mode = match self.mode {
+            ModeArg::Auto if self.supervised => Some(Mode::Swap),
             ModeArg::Auto => None,
             ModeArg::Plain => Some(Mode::Plain),
             ModeArg::Rolling => Some(Mode::Rolling),
@@ -83,6 +87,7 @@ impl RestartArgs {
         Wish {
             mode,
             supervisor: command.or_else(|| self.supervisor.clone()),
+            supervised: self.supervised,
             rewrite_config: self.rewrite_config,
             allow: self.allow,
             digest: self.digest,

@@ -2,7 +2,7 @@
 //! reading the configuration file.
 
 use crate::restart::configuration::quoted;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What will be run.
@@ -64,6 +64,26 @@ impl Boot {
             take_line(line, &mut said);
         }
         said
+    }
+
+    /// Settings that files named in the configuration file set, or the name of one that cannot be followed.
+    pub(crate) fn included_names(&self) -> Result<BTreeSet<String>, String> {
+        let text = self.file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+        let mut names = BTreeSet::new();
+        for line in text.unwrap_or_default().lines() {
+            let words = shlex::split(line.trim()).unwrap_or_default();
+            let [word, path] = words.as_slice() else { continue };
+            if word.eq_ignore_ascii_case("include") {
+                let path = Path::new(path);
+                if !(path.is_absolute() && path.is_file()) {
+                    return Err(path.display().to_string());
+                }
+                let mut said = BTreeMap::new();
+                read_file(path, &mut said, 0);
+                names.extend(said.into_keys());
+            }
+        }
+        Ok(names)
     }
 }
 

@@ -136,6 +136,15 @@ impl Work<'_> {
         self.begin_surely(name, node)
     }
 
+    /// As [`Self::begin`]; once it is half way as [`Self::begin_surely`].
+    pub(crate) fn begin_or_go_on(
+        &mut self,
+        name: &'static str,
+        node: &str,
+    ) -> Result<(), ActError> {
+        if self.is_half_way { self.begin_surely(name, node) } else { self.begin(name, node) }
+    }
+
     /// As [`Self::begin`], where stopping would leave it half way.
     pub(crate) fn begin_surely(&mut self, name: &'static str, node: &str) -> Result<(), ActError> {
         self.journal.write(&Entry::Step { name: name.to_owned(), node: node.to_owned() })?;

@@ -31,6 +31,8 @@ pub struct Facts {
     pub(crate) stop_timeout_s: Option<u64>,
     /// Why the supervisor would not start it.
     pub(crate) supervisor_trouble: Option<String>,
+    /// The process that the supervisor calls the server's; asked for a supervised swap only.
+    pub(crate) main_pid: Option<u32>,
     /// The next start, rehearsed; otherwise why it could not be.
     pub(crate) next: Result<Rehearsal, String>,
     pub(crate) disk: Disk,

@@ -37,11 +37,14 @@ impl Mode {
 
 /// What the user wants.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of the user's")]
 pub struct Wish {
     /// Only this mode; `None` for the gentlest that works.
     pub mode: Option<Mode>,
     /// Who starts it, when the user says so.
     pub supervisor: Option<Supervisor>,
+    /// A swap after which the process that remains is the supervisor's own child.
+    pub supervised: bool,
     /// Settings that are not in the file may be written into it.
     pub rewrite_config: bool,
     /// Go on where an objection may be passed over.
@@ -61,6 +64,7 @@ impl Default for Wish {
         Self {
             mode: None,
             supervisor: None,
+            supervised: false,
             rewrite_config: false,
             allow: false,
             digest: false,
@@ -129,6 +133,11 @@ pub struct RestartPlan {
 }
 
 impl RestartPlan {
+    /// Somebody other than us starts a process in it.
+    pub fn names_supervisor(&self) -> bool {
+        self.mode != Mode::Swap || self.steps.iter().any(|s| s.name == "start")
+    }
+
     /// False when it is refused.
     pub fn may_run(&self) -> bool {
         !self.steps.is_empty()
@@ -157,7 +166,7 @@ pub fn make(facts: &Facts, wish: &Wish) -> RestartPlan {
         rss_bytes: sum(|f| f.layers.rss),
         floor_rss_bytes: sum(|f| f.floor_rss_bytes),
         predicted_bytes: sum(|f| Some(f.predicted_bytes)).unwrap_or(0),
-        gap: steps::gap(mode, facts),
+        gap: steps::gap(mode, facts, wish),
     }
 }
 
@@ -183,6 +192,14 @@ fn choose(facts: &Facts, wish: &Wish) -> (Mode, String, Vec<Objection>) {
         return (Mode::Swap, why.to_owned(), swap);
     }
     let first = swap.iter().find(|o| blocks(o)).map(|o| o.why.clone()).unwrap_or_default();
+    // It changes a file for a moment: only on the user's own word.
+    let supervised = Wish { supervised: true, ..wish.clone() };
+    let is_kept = facts.found_supervisor.is_some();
+    let could = is_kept && !gates::against(Mode::Swap, facts, &supervised).iter().any(blocks);
+    if could {
+        let why = "a supervisor keeps it; --mode swap --supervised would keep serving meanwhile";
+        return (Mode::Plain, why.to_owned(), against(Mode::Plain));
+    }
     let mut refused = swap;
     refused.extend(against(Mode::Plain));
     (Mode::Plain, format!("swap does not work here: {first}"), refused)

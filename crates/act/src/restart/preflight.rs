@@ -75,7 +75,12 @@ where
         Ok(process) => Supervisor::detect(process).await,
         Err(_) => None,
     };
-    let supervisor = wish.supervisor.clone().or_else(|| found_supervisor.clone());
+    let named = wish.supervisor.clone().map(|s| s.or_found(found_supervisor.as_ref()));
+    let supervisor = named.or_else(|| found_supervisor.clone());
+    let main_pid = match &supervisor {
+        Some(supervisor) if wish.supervised || wish.mode.is_none() => supervisor.main_pid().await,
+        _ => None,
+    };
     let account = match &supervisor {
         Some(supervisor) => supervisor.account(address, process.as_ref().ok()).await,
         None => Account::default(),
@@ -94,6 +99,7 @@ where
         found_supervisor,
         stop_timeout_s: account.stop_timeout_s,
         supervisor_trouble: account.trouble,
+        main_pid,
         next,
         disk,
         room_bytes: sample.host.as_ref().and_then(room),

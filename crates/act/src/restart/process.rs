@@ -53,7 +53,8 @@ impl Process {
             output: std::fs::read_link(folder.join("fd/1")).ok().filter(|f| f.is_file()),
             command_line: text("cmdline").and_then(|line| original(&line)),
             cgroup: text("cgroup").unwrap_or_default(),
-            shares_namespaces: ["mnt", "net", "pid"].iter().all(|ns| same_namespace(pid, ns)),
+            shares_namespaces: ["net", "pid"].iter().all(|ns| same_namespace(pid, ns))
+                && (same_namespace(pid, "mnt") || sees_the_same_files(pid)),
             executable,
         })
     }
@@ -125,6 +126,18 @@ fn same_namespace(pid: u32, kind: &str) -> bool {
     of("self").is_some() && of("self") == of(&pid.to_string())
 }
 
+/// A unit's `PrivateTmp` or `ProtectSystem` gives it mounts of its own, under which the files are the very same: the
+/// program, its folder, the root.
+fn sees_the_same_files(pid: u32) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let file = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    ["exe", "cwd", "root"].iter().all(|name| {
+        let theirs = PathBuf::from(format!("/proc/{pid}/{name}"));
+        let ours = std::fs::read_link(&theirs).ok().and_then(|path| file(&path));
+        ours.is_some() && ours == file(&theirs)
+    })
+}
+
 /// The user may create files in the folder, by its mode bits and its mount.
 pub(crate) fn why_not_writable(folder: &Path, uid: u32, gid: u32) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
@@ -155,4 +168,41 @@ pub(crate) fn why_not_writable(folder: &Path, uid: u32, gid: u32) -> Option<Stri
 pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(folder).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skip is said")]
+    fn mounts_of_its_own_and_the_same_files() {
+        let start = |script: &str| {
+            let mut command = std::process::Command::new("unshare");
+            command.args(["--mount", "sh", "-c", script]).stdin(std::process::Stdio::null());
+            command.stdout(std::process::Stdio::piped()).spawn().unwrap()
+        };
+        let says_pid = |child: &mut std::process::Child| {
+            let mut line = String::new();
+            let output = child.stdout.take().unwrap();
+            std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
+            line.trim().parse::<u32>().ok()
+        };
+        let mut same = start("echo $$; exec sleep 30");
+        let Some(pid) = says_pid(&mut same) else {
+            eprintln!("skipped: no mount namespace can be made here");
+            let _ = same.wait();
+            return;
+        };
+        let mut other = start("mount -t tmpfs none /mnt && cd /mnt && echo $$; exec sleep 30");
+        let hidden = says_pid(&mut other);
+        let seen = Process::read(pid).map(|p| (p.shares_namespaces, same_namespace(pid, "mnt")));
+        let unseen = hidden.and_then(Process::read).map(|p| p.shares_namespaces);
+        for child in [&mut same, &mut other] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        assert_eq!(seen, Some((true, false)));
+        assert!(unseen.is_none_or(|shares| !shares), "its folder is another one");
+    }
 }

@@ -53,6 +53,8 @@ pub enum RestartRecord {
         /// Name and value.
         settings: Vec<(String, String)>,
     },
+    /// A supervised swap, and how far it is.
+    Supervised(Box<SupervisedRecord>),
     /// The servers are told to exchange roles.
     HandingOver {
         /// From this one.
@@ -96,4 +98,35 @@ pub struct SecondRecord {
     pub append_only: bool,
     /// It has save points.
     pub saves: bool,
+}
+
+/// The server that its supervisor is to have back as its own child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SupervisedRecord {
+    /// How far it is.
+    pub phase: Phase,
+    /// Who starts it.
+    pub supervisor: Supervisor,
+    /// Its configuration file.
+    pub file: PathBuf,
+    /// The second name of that file: while it is there, the file may be another one.
+    pub kept: PathBuf,
+    /// Where the server's output goes.
+    pub output: Option<PathBuf>,
+    /// The supervisor's new child.
+    pub own: Option<ProcessId>,
+    /// Settings of it that go back to these values in the end; none is a secret.
+    pub settle: Vec<(String, String)>,
+}
+
+/// How far a supervised swap is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The first process runs, as the primary or as the second one's replica.
+    Away,
+    /// It is told to end, and the supervisor to start its successor.
+    Restarting,
+    /// The successor runs; the file is what it was.
+    Back,
 }

@@ -35,6 +35,9 @@ pub enum Supervisor {
     Supervisord {
         /// The program's name.
         program: String,
+        /// The words that speak with its supervisord, where `supervisorctl` alone does not.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        control: Vec<String>,
     },
     /// A shell command that the user gave; `{host}` and `{port}` in it are the server's.
     Command {
@@ -48,7 +51,9 @@ impl fmt::Display for Supervisor {
         match self {
             Self::Systemd { unit } => write!(f, "systemctl start {unit}"),
             Self::Container { engine, name } => write!(f, "{engine} start {name}"),
-            Self::Supervisord { program } => write!(f, "supervisorctl start {program}"),
+            Self::Supervisord { program, control } => {
+                write!(f, "{} start {program}", supervisord::typed(control))
+            }
             Self::Command { line } => f.write_str(line),
         }
     }
@@ -78,7 +83,7 @@ impl Supervisor {
         match kind {
             "systemd" => Ok(Self::Systemd { unit: name }),
             "docker" | "podman" => Ok(Self::Container { engine: kind.to_owned(), name }),
-            "supervisord" => Ok(Self::Supervisord { program: name }),
+            "supervisord" => Ok(Self::Supervisord { program: name, control: vec![] }),
             _ => Err(hint.to_owned()),
         }
     }
@@ -91,12 +96,41 @@ impl Supervisor {
         supervisord::detect(process).await
     }
 
+    /// This one, with what is known of it when it is the one that was found.
+    pub(crate) fn or_found(self, found: Option<&Self>) -> Self {
+        match (&self, found) {
+            (
+                Self::Supervisord { program, .. },
+                Some(Self::Supervisord { program: known, control }),
+            ) if program == known => {
+                Self::Supervisord { program: known.clone(), control: control.clone() }
+            }
+            _ => self,
+        }
+    }
+
+    /// The process that it calls the server's, where it keeps one as its own.
+    pub(crate) async fn main_pid(&self) -> Option<u32> {
+        match self {
+            Self::Systemd { unit } => systemd::main_pid(unit).await,
+            Self::Supervisord { program, control } => supervisord::main_pid(program, control).await,
+            Self::Container { .. } | Self::Command { .. } => None,
+        }
+    }
+
+    /// It knows its own process, so that it can be held against the one that answers.
+    pub(crate) fn keeps_a_process(&self) -> bool {
+        matches!(self, Self::Systemd { .. } | Self::Supervisord { .. })
+    }
+
     /// What it says of the server.
     pub(crate) async fn account(&self, address: &Address, process: Option<&Process>) -> Account {
         match self {
             Self::Systemd { unit } => systemd::account(unit, process).await,
             Self::Container { engine, name } => container::account(engine, name).await,
-            Self::Supervisord { program } => supervisord::account(program).await,
+            Self::Supervisord { program, control } => {
+                supervisord::account(program, control, process).await
+            }
             Self::Command { line } => command::account(line, address, process),
         }
     }
@@ -111,7 +145,7 @@ impl Supervisor {
         match self {
             Self::Systemd { unit } => systemd::start(unit).await?,
             Self::Container { engine, name } => run(engine, &["start", name]).await.map(drop)?,
-            Self::Supervisord { program } => supervisord::start(program).await?,
+            Self::Supervisord { program, control } => supervisord::start(program, control).await?,
             Self::Command { line } => return command::start(line, address, output).map(Some),
         }
         Ok(None)

@@ -8,8 +8,9 @@
 
 mod compare;
 mod launch;
-pub(super) use launch::put_back;
+pub(super) use launch::{put_back, the_same_settings};
 pub(super) mod pair;
+pub(in crate::restart) mod supervised;
 
 use crate::ActError;
 use crate::link::Link;
@@ -30,6 +31,7 @@ pub(super) async fn run(work: &mut Work<'_>) -> Result<(), ActError> {
         let keys = snapshot::backup(&mut work.link, facts, &path, work.wish.wait_max).await?;
         work.done(format!("{keys} keys in {}, verified", path.display()));
     }
+    let unit = if work.wish.supervised { Some(supervised::keep(work).await?) } else { None };
     let mut pair = launch::launch(work).await?;
     match until_handed_over(work, &mut pair).await {
         Ok(()) => {}
@@ -39,17 +41,26 @@ pub(super) async fn run(work: &mut Work<'_>) -> Result<(), ActError> {
         }
         Err(error) => return Err(error),
     }
-    after(work, &mut pair).await
+    match unit {
+        Some(unit) => supervised::give_back(work, pair, unit).await,
+        None => after(work, &mut pair).await,
+    }
 }
 
 /// Everything up to the point where the second process is the primary: an error before it means to go back.
 async fn until_handed_over(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     sync(work, pair).await?;
+    exchange(work, pair).await
+}
+
+/// Places are exchanged: the second of a pair that is in step serves where the first one did.
+async fn exchange(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let node = work.facts.target();
+    let who = if work.is_half_way { "the supervisor's own process" } else { "the second process" };
     let names = compare::names(&mut pair.first).await?;
     pair.get_ready_to_ask().await?;
     let limit = work.wish.pause_max;
-    work.begin("pause", &node)?;
+    work.begin_or_go_on("pause", &node)?;
     work.record(RestartRecord::Paused { node: node.clone() })?;
     let begun = Instant::now();
     let milliseconds = limit.as_millis().to_string();
@@ -63,15 +74,15 @@ async fn until_handed_over(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), A
     work.record_swiftly(RestartRecord::HandingOver { from, to: vec![to], back: false })?;
     pair.hand_over().await?;
     work.is_half_way = true;
-    work.done("the second process is the primary, the first one its replica");
+    work.done(format!("{who} is the primary, the other one its replica"));
     work.begin_swiftly("ports", &node)?;
     pair.exchange_ports().await?;
-    work.done(format!("the second process listens at {node}"));
+    work.done(format!("{who} listens at {node}"));
     work.begin_swiftly("reconnect", &node)?;
     pair.send_clients_over().await?;
     pair.second = answering(work, &pair.second.run_id).await?;
     work.add_gap(begun.elapsed());
-    work.done("clients are served by the second process");
+    work.done(format!("clients are served by {who}"));
     Ok(())
 }
 
@@ -97,7 +108,8 @@ async fn sync(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let node = work.facts.target();
     work.begin("sync", &node)?;
     // Without these the copy would wait five seconds for other replicas, and go over the disk.
-    for (name, value) in [("repl-diskless-sync-delay", "0"), ("repl-diskless-sync", "yes")] {
+    // And once it is a replica, a client that is still connected must not be answered a write that nobody else gets.
+    for (name, value) in SWIFT.into_iter().chain([("replica-read-only", "yes")]) {
         if work.facts.configuration.text(name) != value {
             work.settings.set(&mut work.link, &mut work.journal, name, value).await?;
         }
@@ -109,6 +121,14 @@ async fn sync(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
         work.record(RestartRecord::Filled { names: pair.filled.clone() })?;
     }
     pair.follow().await?;
+    synced(work, pair, begun).await?;
+    let used = pair.second.info().await?.count("used_memory").unwrap_or(0);
+    work.done(format!("{} in {:.1} s", human(used), begun.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// Waits until the second one has everything, and what is sent is there a moment later.
+async fn synced(work: &mut Work<'_>, pair: &mut Pair, begun: Instant) -> Result<(), ActError> {
     let mut said = Instant::now();
     loop {
         let info = pair.second.info().await?;
@@ -124,7 +144,7 @@ async fn sync(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
             let used = info.count("used_memory").unwrap_or(0);
             work.say(format!("the second process has {keys} keys, {}", human(used)));
         }
-        if work.stop.is_set() {
+        if work.stop.is_set() && !work.is_half_way {
             return Err(ActError::Unsafe("stopped on request while it synchronised".to_owned()));
         }
         if begun.elapsed() > work.wish.wait_max {
@@ -138,10 +158,7 @@ async fn sync(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     while pair.first.info().await?.flag("rdb_bgsave_in_progress") == Some(true) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    pair.caught_up(work.wish.wait_max).await?;
-    let used = pair.second.info().await?.count("used_memory").unwrap_or(0);
-    work.done(format!("{} in {:.1} s", human(used), begun.elapsed().as_secs_f64()));
-    Ok(())
+    pair.caught_up(work.wish.wait_max).await
 }
 
 /// The second process is the server now: settle it, compare, let the first one go.
@@ -160,7 +177,7 @@ async fn after(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let rss = info.count("used_memory_rss");
     work.done(format!("it answers at {node}; rss {}", human(rss.unwrap_or(0))));
     work.begin_surely("retire", &node)?;
-    let said = pair.retire(work.wish.wait_max).await?;
+    pair.retire(work.wish.wait_max).await?;
     work.is_half_way = false;
     let changes = work.facts.info.count("rdb_changes_since_last_save").unwrap_or(0);
     let saved = if pair.record.saves && !pair.record.append_only && changes > 0 {
@@ -170,7 +187,8 @@ async fn after(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     } else {
         ""
     };
-    work.done(format!("{said}{saved}"));
+    let which = if work.wish.supervised { "second" } else { "first" };
+    work.done(format!("{}{saved}", pair.retired(which)));
     work.link = Link::open(&work.facts.address, work.options).await?;
     work.nodes.push(NodeOutcome { node, rss_before: work.facts.layers.rss, rss_after: rss });
     Ok(())
@@ -192,6 +210,9 @@ fn spare_path(path: &std::path::Path) -> std::path::PathBuf {
 fn port(record: &SecondRecord, which: usize) -> Option<u16> {
     record.ports.first().and_then(|(_, ports)| ports.get(which).copied())
 }
+
+/// How a copy is sent at once, over the network.
+const SWIFT: [(&str, &str); 2] = [("repl-diskless-sync-delay", "0"), ("repl-diskless-sync", "yes")];
 
 /// Number of keys whose values are compared while writes wait.
 const COMPARED: usize = 100;

@@ -1,6 +1,8 @@
 //! [`finish`]: completes or reverts a restart that was killed. It asks the servers what they are, and believes them
 //! rather than the journal, which says only what was about to be done.
 
+mod supervised;
+
 use crate::ActError;
 use crate::journal::Unfinished;
 use crate::link::Link;
@@ -36,6 +38,14 @@ pub(crate) async fn finish(
             crate::restart::swap::put_back(from, to);
         }
     }
+    let unit = run.restart.iter().rev().find_map(|r| match r {
+        RestartRecord::Supervised(unit) => Some(unit),
+        _ => None,
+    });
+    if let Some(unit) = unit {
+        said.push(supervised::finish(unit, run, options).await?);
+        return Ok(said);
+    }
     let second = run.restart.iter().rev().find_map(|r| match r {
         RestartRecord::Second(record) => Some(record),
         _ => None,
@@ -67,8 +77,11 @@ pub(crate) async fn finish(
 }
 
 /// A Sentinel rewrites the file of a server whose role it changes, with what was set for the hand-over in it: once that
-/// is put back, the file is to have it, too.
+/// is put back, the file is to have it, too. A swap touches no file, and its undo does not either.
 pub(crate) async fn keep_settings(link: &mut Link, records: &[RestartRecord]) {
+    if records.iter().any(|r| matches!(r, RestartRecord::Second(_))) {
+        return;
+    }
     if records.iter().any(|r| matches!(r, RestartRecord::HandingOver { back: false, .. })) {
         // Without a file there is nothing to keep it in.
         let _ = link.connection.call(&["CONFIG", "REWRITE"]).await;
@@ -210,10 +223,11 @@ async fn finish_swap(
     pair.exchange_ports().await?;
     pair.send_clients_over().await?;
     pair.settle().await?;
-    let said = pair.retire(WAITS).await?;
+    pair.retire(WAITS).await?;
     Ok(format!(
-        "the exchange was completed: the second process serves at {}; {said}",
-        pair.record.address
+        "the exchange was completed: the second process serves at {}; {}",
+        pair.record.address,
+        pair.retired("first")
     ))
 }
 

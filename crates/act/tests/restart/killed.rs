@@ -21,12 +21,19 @@ fn a_run_that_dies() {
     let get = |name: &str| std::env::var(format!("UNFRAG_DIES_{name}")).unwrap();
     let (at, when) = (get("AT"), get("WHEN"));
     let mode = match get("MODE").as_str() {
-        "swap" => Mode::Swap,
+        "swap" | "supervised" => Mode::Swap,
         "rolling" => Mode::Rolling,
         _ => Mode::Plain,
     };
-    let supervisor = Some(Supervisor::Command { line: get("START") });
-    let wish = Wish { mode: Some(mode), supervisor, ..Wish::default() };
+    // Without a start command the supervisor is found.
+    let line = get("START");
+    let supervisor = (!line.is_empty()).then_some(Supervisor::Command { line });
+    let supervised = get("MODE") == "supervised";
+    let wish = Wish { mode: Some(mode), supervisor, supervised, ..Wish::default() };
+    // `pause#2` is the second step of that name.
+    let (at, which) =
+        at.split_once('#').map_or((at.as_str(), 1), |(at, n)| (at, n.parse().unwrap()));
+    let mut count = 0;
     let target = get("TARGET").parse::<Uri>().unwrap().target;
     let journals = Journals::at(get("STATE"));
     let mut events = |event: RestartEvent| {
@@ -35,7 +42,8 @@ fn a_run_that_dies() {
             RestartEvent::Done(step) => when == "is done" && step.name == at,
             _ => false,
         };
-        if is_there {
+        count += u32::from(is_there);
+        if is_there && count == which {
             kill_process(getpid(), Signal::KILL).unwrap();
         }
     };
@@ -69,14 +77,14 @@ pub(crate) fn die(target: &Target, start: &str, state: &Path, mode: &str, at: &s
 }
 
 /// Primaries among the site's processes: asked on every port that one of them has in its title.
-fn primaries(site: &Site) -> usize {
+pub(crate) fn primaries(site: &Site) -> usize {
     let titles = site.processes().into_iter().filter_map(|pid| {
         let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
         title.split([' ', '\0']).find_map(|w| w.rsplit_once(':')?.1.parse::<u16>().ok())
     });
     let mut all = 0;
     for port in titles {
-        if let Some(mut connection) = crate::site::try_connection(port, None)
+        if let Some(mut connection) = crate::site::try_connection(port, site.password.as_deref())
             && let Ok(found) = unfrag_testbed::measure::info(&mut connection)
             && found.get("role").is_some_and(|role| role == "master")
         {
@@ -90,6 +98,7 @@ fn survives(kind: Kind, mode: &str, lines: &str, at: &str, when: &str) {
     let label = format!("{} {mode} {lines:?} killed when {at} {when}", kind.name());
     let site = Site::start(kind, lines);
     site.fill(KEYS);
+    let conf = std::fs::read_to_string(site.conf()).unwrap();
     let load = Load::start(site.port, None);
     let state = site.folder.path().join("state");
     die(&Target::Server(site.address()), &site.start_line(), &state, mode, at, when);
@@ -119,6 +128,7 @@ fn survives(kind: Kind, mode: &str, lines: &str, at: &str, when: &str) {
         .filter(|name| name.contains(".unfrag"))
         .collect();
     assert_eq!(left, Vec::<String>::new(), "{label}");
+    assert_eq!(std::fs::read_to_string(site.conf()).unwrap(), conf, "{label}");
     // And once more, from there.
     let wish = Wish { mode: Some(Mode::Plain), ..site.wish() };
     let outcome = site.restart(&wish);

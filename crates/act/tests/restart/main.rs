@@ -14,4 +14,5 @@ mod refusals;
 mod rights;
 mod rolling;
 mod site;
+mod supervised;
 mod swap;

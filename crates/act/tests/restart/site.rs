@@ -44,6 +44,18 @@ pub(crate) fn free_port() -> u16 {
 impl Site {
     /// With these lines in its file.
     pub(crate) fn start(kind: Kind, lines: &str) -> Self {
+        let site = Self::laid_out(kind, &format!("daemonize yes\n{lines}"));
+        assert!(Command::new("sh").arg("-c").arg(site.start_line()).status().unwrap().success());
+        site.wait_until_up();
+        site
+    }
+
+    pub(crate) fn wait_until_up(&self) {
+        wait_until("the server", 20, || Ok(self.try_connection().is_some())).unwrap();
+    }
+
+    /// Its folder and file; somebody else starts it.
+    pub(crate) fn laid_out(kind: Kind, lines: &str) -> Self {
         let site = Self {
             kind,
             port: free_port(),
@@ -53,12 +65,10 @@ impl Site {
         let folder = site.folder.path().display();
         let debug = if kind.is_7_or_later() { "enable-debug-command local\n" } else { "" };
         let text = format!(
-            "port {}\nbind 127.0.0.1\ndir {folder}\ndaemonize yes\nlogfile {folder}/log\npidfile {folder}/pid\n{debug}{lines}\n",
+            "port {}\nbind 127.0.0.1\ndir {folder}\nlogfile {folder}/log\npidfile {folder}/pid\n{debug}{lines}\n",
             site.port
         );
         std::fs::write(site.conf(), text).unwrap();
-        assert!(Command::new("sh").arg("-c").arg(site.start_line()).status().unwrap().success());
-        wait_until("the server", 20, || Ok(site.try_connection().is_some())).unwrap();
         site
     }
 

@@ -5,7 +5,7 @@ use crate::commands::fix::stop_on_signal;
 use crate::exit::{Exit, UsageError};
 use crate::printer::Printer;
 use crate::render::restart as render;
-use crate::restart_args::RestartArgs;
+use crate::restart_args::{ModeArg, RestartArgs};
 use anyhow::Context;
 use unfrag_act::permit::Consent;
 use unfrag_act::restart::{
@@ -26,6 +26,10 @@ pub(crate) fn run(args: &RestartArgs, printer: &Printer) -> anyhow::Result<Exit>
         let message = "one server at a time: name one, or one of a deployment for all of it";
         return Err(UsageError { message: message.to_owned() }.into());
     };
+    if args.supervised && !matches!(args.mode, ModeArg::Auto | ModeArg::Swap) {
+        let message = "--supervised is a way to swap: leave --mode out, or say --mode swap";
+        return Err(UsageError { message: message.to_owned() }.into());
+    }
     // The acting connection begins in db 0, wherever the target's URI points.
     let options = ConnectOptions { db: 0, resp3: false, ..options.clone() };
     let wish = args.wish();
@@ -97,8 +101,8 @@ async fn act(
     let permit = ChangePermit::mint(consent, facts.run_id());
     let journals = Journals::of_user();
     let run = RestartRun { plan, facts, wish, permit: &permit, options, journals: &journals, stop };
-    let mut say = |event: RestartEvent| printer.talk(&render::event(&event));
-    let outcome = execute(run, &mut say).await?;
+    let mut say = |event: RestartEvent| printer.talk(&render::event(&event, printer.paint()));
+    let outcome = Box::pin(execute(run, &mut say)).await?;
     listener.abort();
     Ok(outcome)
 }

@@ -18,7 +18,7 @@ pub(crate) fn plan(plan: &RestartPlan, paint: Paint, whole: bool) -> String {
     add(format!("{} · mode {}: {}", plan.server, plan.mode.name(), printable(&plan.why)));
     if plan.may_run() {
         add(format!("clients: {}; no write that was answered is lost", plan.gap));
-        if let Some(supervisor) = plan.supervisor.as_ref().filter(|_| plan.mode != Mode::Swap) {
+        if let Some(supervisor) = plan.supervisor.as_ref().filter(|_| plan.names_supervisor()) {
             add(format!("started again by: {}", printable(supervisor)));
         }
     }
@@ -48,9 +48,11 @@ pub(crate) fn plan(plan: &RestartPlan, paint: Paint, whole: bool) -> String {
         lines.push(format!("  {}", wrap(&format!("note: {}", printable(warning)), paint.width, 2)));
     }
     if plan.may_run() {
-        lines.push(paint.dim(
-            "  killed anywhere, one server still has everything; `unfrag undo` finishes the rest",
-        ));
+        lines.push(
+            paint.dim(
+                "  killed anywhere, one server has everything; `unfrag undo` finishes the rest",
+            ),
+        );
     }
     lines.join("\n") + "\n"
 }
@@ -79,14 +81,15 @@ fn against(objection: &Objection) -> String {
 }
 
 /// One line for what happens.
-pub(crate) fn event(event: &RestartEvent) -> String {
+pub(crate) fn event(event: &RestartEvent, paint: Paint) -> String {
     match event {
         RestartEvent::Begun { journal } => format!("journal: {}", journal.display()),
         RestartEvent::Step { name, node } => format!("  {name:<10} {}", printable(node)),
         RestartEvent::Done(step) => {
-            format!("  {:<10} {} ({:.1} ms)", "", printable(&step.note), step.duration_ms)
+            let text = format!("{} ({:.1} ms)", printable(&step.note), step.duration_ms);
+            format!("  {:<10} {}", "", wrap(&text, paint.width, 13))
         }
-        RestartEvent::Note(text) => format!("  {}", printable(text)),
+        RestartEvent::Note(text) => format!("  {}", wrap(&printable(text), paint.width, 2)),
     }
 }
 

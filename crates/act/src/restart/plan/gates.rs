@@ -1,5 +1,7 @@
 //! What must not be done to which server, and why. Pure. The sources are the servers' own (server.c, rdb.c, aof.c).
 
+mod supervised;
+
 use super::{Mode, Objection, Wish};
 use crate::restart::configuration::Difference;
 use crate::restart::facts::Facts;
@@ -26,7 +28,7 @@ pub(super) fn against(mode: Mode, facts: &Facts, wish: &Wish) -> Vec<Objection> 
     let mut reasons = alive(facts);
     reasons.extend(match mode {
         Mode::Plain => plain(facts, wish),
-        Mode::Swap => swap(facts),
+        Mode::Swap => swap(facts, wish),
         Mode::Rolling => rolling(facts, wish),
     });
     reasons.into_iter().map(|(why, overridable)| Objection { mode, why, overridable }).collect()
@@ -224,7 +226,7 @@ fn same_folder(one: &std::path::Path, other: &std::path::Path) -> bool {
     real(one).is_some() && real(one) == real(other)
 }
 
-fn swap(facts: &Facts) -> Vec<Reason> {
+fn swap(facts: &Facts, wish: &Wish) -> Vec<Reason> {
     let mut reasons = vec![];
     if !facts.is_7() {
         reasons.push(hard(format!(
@@ -248,9 +250,12 @@ fn swap(facts: &Facts) -> Vec<Reason> {
     if configuration.number("port") == 0 && configuration.number("tls-port") == 0 {
         reasons.push(hard("it listens on a unix socket only: replication needs a port"));
     }
-    if let Some(found) = &facts.found_supervisor {
+    if wish.supervised {
+        reasons.extend(supervised::against(facts, wish));
+    } else if let Some(found) = &facts.found_supervisor {
         reasons.push(hard(format!(
-            "its process belongs to a supervisor (`{found}`), which would not own the second one and would start a third"
+            "its process belongs to a supervisor (`{found}`), which would not own the second one and would start a third \
+             (--supervised gives it its own back)"
         )));
     }
     reasons.extend(room(facts));

@@ -71,6 +71,13 @@ pub(super) async fn start(unit: &str) -> Result<(), ActError> {
     run("systemctl", &["start", unit]).await.map(drop)
 }
 
+/// The number of the unit's process; `None` while it has none.
+pub(super) async fn main_pid(unit: &str) -> Option<u32> {
+    let output = run("systemctl", &["show", unit, "--property=MainPID"]).await.ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.trim().strip_prefix("MainPID=")?.parse().ok().filter(|&pid| pid > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

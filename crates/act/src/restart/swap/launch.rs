@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use unfrag_client::{Address, Connection};
 
 /// Settings that the second process has of its own until it takes over, and what for.
-const OWN: [(&str, &str); 6] = [
+const OWN: [(&str, &str); 7] = [
     // It starts empty: the copy need not go over the disk, nor replace the first one's snapshot.
     ("repl-diskless-load", "on-empty-db"),
     // A replica that evicts by itself would lack keys.
@@ -32,6 +32,8 @@ const OWN: [(&str, &str); 6] = [
     ("replica-announce-ip", ""),
     ("replica-announce-port", "0"),
     ("replica-serve-stale-data", "yes"),
+    // Nobody but its primary writes to it.
+    ("replica-read-only", "yes"),
     ("cluster-enabled", "no"),
 ];
 
@@ -72,6 +74,7 @@ pub(super) async fn launch(work: &mut Work<'_>) -> Result<Pair, ActError> {
         settle: settle(facts),
         record,
     };
+    work.done(format!("process {}", pair.record.second.as_ref().map_or(0, |p| p.pid)));
     match carry(work, &mut pair).await {
         Ok(()) => Ok(pair),
         Err(error) => {
@@ -279,7 +282,9 @@ async fn start(
             id.kill();
         }
     }
-    join_group(process, record);
+    if !work.wish.supervised {
+        join_group(process, record);
+    }
     result
 }
 
@@ -312,7 +317,8 @@ async fn emptied(
     Ok(())
 }
 
-/// The memory limits of the first one are to hold for the second. Where we may not, it stays in our own group.
+/// The memory limits of the first one are to hold for the second. Where we may not, it stays in our own group. Never in
+/// a supervised swap: when a unit's process ends, systemd ends all that is in the unit's group.
 fn join_group(process: &Process, record: &SecondRecord) {
     let (Some(id), Some(path)) = (
         &record.second,
@@ -327,10 +333,9 @@ fn join_group(process: &Process, record: &SecondRecord) {
 }
 
 /// Modules, users, settings: the same as the first one's, or an error.
-async fn carry(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
+pub(super) async fn carry(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let (facts, node) = (work.facts, work.facts.target());
-    work.done(format!("process {}", pair.record.second.as_ref().map_or(0, |p| p.pid)));
-    work.begin("carry", &node)?;
+    work.begin_or_go_on("carry", &node)?;
     let theirs = modules(&mut pair.second.connection).await;
     let is_there = |m: &crate::restart::facts::Module| {
         theirs.iter().any(|t| t.name == m.name && t.version == m.version)
@@ -363,18 +368,39 @@ async fn carry(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
 
 /// Settings that still differ are set, one by one; what cannot be set is a reason to stop.
 async fn settings(work: &mut Work<'_>, pair: &mut Pair) -> Result<usize, ActError> {
+    set_differing(&work.facts.configuration, pair, &[]).await
+}
+
+/// As the first one has them, but for what each has of its own for a while. For `undo`, which knows only the servers.
+pub(in crate::restart) async fn the_same_settings(
+    ours: &Configuration,
+    pair: &mut Pair,
+) -> Result<usize, ActError> {
+    let mut but: Vec<&str> = OWN.iter().map(|(name, _)| *name).collect();
+    but.extend(["masterauth", "masteruser", "tls-replication", "auto-aof-rewrite-percentage"]);
+    // What a first process was given, and is given back by its journal.
+    but.extend(["save", "repl-diskless-sync", "repl-diskless-sync-delay"]);
+    set_differing(ours, pair, &but).await
+}
+
+async fn set_differing(
+    ours: &Configuration,
+    pair: &mut Pair,
+    more: &[&str],
+) -> Result<usize, ActError> {
     let mut but: Vec<&str> = vec!["port", "tls-port", "unixsocket", "appendonly", "replicaof"];
     let settled: Vec<String> = pair.settle.iter().map(|(name, _)| name.clone()).collect();
     but.extend(settled.iter().map(String::as_str));
+    but.extend(more);
     let second = Configuration::read(&mut pair.second.connection).await?;
-    let differences = work.facts.configuration.differences(&second, &but);
+    let differences = ours.differences(&second, &but);
     for difference in &differences {
         let mut set = redis::cmd("CONFIG");
         set.arg("SET").arg(&difference.name).arg(&difference.ours);
         pair.second.connection.send(&set, &format!("CONFIG SET {}", difference.name)).await?;
     }
     let second = Configuration::read(&mut pair.second.connection).await?;
-    match work.facts.configuration.differences(&second, &but).first() {
+    match ours.differences(&second, &but).first() {
         None => Ok(differences.len()),
         Some(left) => Err(ActError::Unsafe(format!(
             "the second process cannot be given the setting {}",

@@ -3,6 +3,7 @@
 use super::{launch::put_back, let_in, port};
 use crate::ActError;
 use crate::link::Link;
+use crate::restart::process::ProcessId;
 use crate::restart::record::SecondRecord;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -39,6 +40,39 @@ pub(crate) async fn state(link: &mut Link) -> Result<Info, ActError> {
 }
 
 impl Pair {
+    /// The way back, once places are exchanged: the second one is the primary now, `other` is to take over from it. It
+    /// is the first one, or its successor at the first one's present port.
+    pub(crate) fn way_back(
+        record: &SecondRecord,
+        serving: Link,
+        other: Link,
+        other_id: ProcessId,
+    ) -> Result<Self, ActError> {
+        let Some(serving_id) = record.second.clone() else {
+            return Err(ActError::Unsafe("the second process's number is not known".to_owned()));
+        };
+        let turned = record
+            .ports
+            .iter()
+            .map(|(name, [clients, own, later])| (name.clone(), [*clients, *later, *own]));
+        let record = SecondRecord {
+            first: serving_id,
+            first_run_id: serving.run_id.clone(),
+            second: Some(other_id),
+            ports: turned.collect(),
+            made_append_only: None,
+            ..record.clone()
+        };
+        Ok(Self {
+            first: serving,
+            second: other,
+            record,
+            settle: vec![],
+            nudge: None,
+            filled: vec![],
+        })
+    }
+
     /// Where the second one listens before it takes over.
     pub(crate) fn spare_address(&self) -> String {
         Address::tcp(&self.record.host, port(&self.record, 1).unwrap_or(0)).to_string()
@@ -63,7 +97,7 @@ impl Pair {
 
     /// Waits until what is sent is there a moment later. A primary sends nothing to a new replica before its first
     /// acknowledgement, so that an offset near the primary's proves nothing yet.
-    pub(super) async fn caught_up(&mut self, at_most: Duration) -> Result<(), ActError> {
+    pub(crate) async fn caught_up(&mut self, at_most: Duration) -> Result<(), ActError> {
         /// A lag of this many milliseconds is a part of the pause.
         const NEAR: Duration = Duration::from_millis(30);
         self.ask_for_acknowledgement().await?;
@@ -88,7 +122,7 @@ impl Pair {
 
     /// A replica that gets this acknowledges its offset to its primary at once. It has no reply, so the connection that
     /// sends it is of no use afterwards.
-    pub(super) async fn ask_for_acknowledgement(&mut self) -> Result<(), ActError> {
+    pub(crate) async fn ask_for_acknowledgement(&mut self) -> Result<(), ActError> {
         if self.nudge.is_none() {
             self.get_ready_to_ask().await?;
         }
@@ -108,7 +142,7 @@ impl Pair {
     }
 
     /// FAILOVER: the servers do it, or give it up.
-    pub(super) async fn hand_over(&mut self) -> Result<(), ActError> {
+    pub(crate) async fn hand_over(&mut self) -> Result<(), ActError> {
         let (host, to) = (self.record.host.clone(), port(&self.record, 1).unwrap_or(0).to_string());
         let limit = EXCHANGE_MS.to_string();
         let words = ["FAILOVER", "TO", &host, &to, "TIMEOUT", &limit];
@@ -177,12 +211,10 @@ impl Pair {
     }
 
     /// Lets the first one go, once nothing depends on it.
-    pub(crate) async fn retire(&mut self, wait_max: Duration) -> Result<String, ActError> {
-        let mut said = "the first process has ended".to_owned();
+    pub(crate) async fn retire(&mut self, wait_max: Duration) -> Result<(), ActError> {
         if self.record.append_only {
             // Until its own file is complete the first one, as its replica, keeps the old one up to date.
-            self.write_append_only(wait_max).await?;
-            said.push_str("; the append-only file is the second one's");
+            write_append_only(&mut self.second, wait_max).await?;
         }
         if state(&mut self.second).await?.is_replica() {
             return Err(ActError::Unsafe(
@@ -196,32 +228,14 @@ impl Pair {
             self.record.first.gone(ENDS).await;
         }
         own_files(&self.record);
-        Ok(said)
+        Ok(())
     }
 
-    async fn write_append_only(&mut self, wait_max: Duration) -> Result<(), ActError> {
-        self.second.config_set("appendonly", "yes").await?;
-        let deadline = Instant::now() + wait_max;
-        loop {
-            let info = self.second.info().await?;
-            let busy = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]
-                .iter()
-                .any(|name| info.flag(name) == Some(true));
-            if !busy && info.flag("aof_enabled") == Some(true) {
-                if info.text("aof_last_bgrewrite_status") == Some("ok") {
-                    return Ok(());
-                }
-                return Err(ActError::Unsafe(
-                    "the second process cannot write its append-only file".to_owned(),
-                ));
-            }
-            if Instant::now() > deadline {
-                return Err(ActError::Unsafe(
-                    "the append-only file is not written in time".to_owned(),
-                ));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    /// What that was, in words.
+    pub(crate) fn retired(&self, which: &str) -> String {
+        let file =
+            if self.record.append_only { "; the append-only file is the new one's" } else { "" };
+        format!("the {which} process has ended{file}")
     }
 
     /// The first one stays what it was, the second one goes. Only before the exchange of roles.
@@ -231,6 +245,30 @@ impl Pair {
         for name in std::mem::take(&mut self.filled) {
             let _ = self.first.config_set(&name, "").await;
         }
+    }
+}
+
+/// The server behind `link` has an append-only file of its own, complete.
+pub(crate) async fn write_append_only(link: &mut Link, wait_max: Duration) -> Result<(), ActError> {
+    link.config_set("appendonly", "yes").await?;
+    let deadline = Instant::now() + wait_max;
+    loop {
+        let info = link.info().await?;
+        let busy = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]
+            .iter()
+            .any(|name| info.flag(name) == Some(true));
+        if !busy && info.flag("aof_enabled") == Some(true) {
+            if info.text("aof_last_bgrewrite_status") == Some("ok") {
+                return Ok(());
+            }
+            return Err(ActError::Unsafe(
+                "the second process cannot write its append-only file".to_owned(),
+            ));
+        }
+        if Instant::now() > deadline {
+            return Err(ActError::Unsafe("the append-only file is not written in time".to_owned()));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
