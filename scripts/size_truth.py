@@ -80,7 +80,7 @@ def kinds():
         "corpus-mixed": corpus(MIXED.replace("redis.call('HPEXPIRE'", "redis.pcall('HPEXPIRE'"), 40),
         "corpus-json": corpus(JSON, 4),
         "int-small": lambda r, i: [["SET", f"k{i}", i % 10000]],
-        "int-large": lambda r, i: [["SET", f"k{i}", 10**9 + i]],
+        "int-10-digits": lambda r, i: [["SET", f"k{i}", 10**9 + i]],
         "string-0": string(0, 0),
         "string-5-20": string(5, 20),
         "string-20-44": string(20, 44),
