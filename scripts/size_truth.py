@@ -103,6 +103,8 @@ def kinds():
         "hash-long-value": many("HSET", 3, 40, lambda r, j: [words(r, 2, 5) + str(j), words(r, 60, 300)]),
         "hash-ttl-small": ttl_hash(20, 5),
         "hash-ttl-table": ttl_hash(200, 60, 60, 90),
+        "hash-ttl-grown-table": ttl_hash(600, 2),
+        "hash-ttl-all-table": ttl_hash(600, 600),
         "hash-ttl-few": ttl_hash(60, 3, 60, 90),
         "zset-small": many("ZADD", 1, 100, lambda r, j: [r.randint(0, 10**5), words(r, 1, 30)]),
         "zset-skiplist": many("ZADD", 150, 1500, lambda r, j: [r.random(), words(r, 5, 40)]),

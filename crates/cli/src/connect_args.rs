@@ -44,7 +44,7 @@ pub(crate) struct ConnectArgs {
     /// Database number.
     #[arg(short = 'n', value_name = "DB", default_value_t = 0)]
     pub(crate) db: u32,
-    /// Read a whole Cluster; this is done by itself when a node says that it belongs to one.
+    /// The whole Cluster that it belongs to; check and keys mean it by themselves.
     #[arg(short = 'c')]
     pub(crate) cluster: bool,
     /// Also read the replicas of a primary, and the primary of a replica.

@@ -4,6 +4,7 @@
 //! What is known of but cannot be read (a failed node, a node without an address) is in [`Deployment::problems`].
 
 mod cluster;
+pub use cluster::may_hold_keys;
 mod replication;
 mod sentinel;
 

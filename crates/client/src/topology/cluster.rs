@@ -8,6 +8,7 @@ use crate::error::{ClientError, Problem};
 use crate::target::Address;
 use crate::{Connection, resp};
 use unfrag_model::Info;
+use unfrag_model::sample::Unread;
 
 /// Asks the node behind `connection`.
 pub(super) async fn ask(
@@ -41,6 +42,16 @@ struct Line<'a> {
     flags: Vec<&'a str>,
     primary: Option<&'a str>,
     address: Option<Address>,
+    /// `0-5460`, `5462`: what it serves.
+    slots: Vec<&'a str>,
+}
+
+/// How a primary is called that serves nothing: one that was replaced, or has not been given slots.
+const WITHOUT_SLOTS: &str = "(primary without slots)";
+
+/// Whether a server that cannot be read, by its line in [`Deployment::problems`], may have keys that no other has.
+pub fn may_hold_keys(lost: &Unread) -> bool {
+    !(lost.what.ends_with("(replica)") || lost.what.ends_with(WITHOUT_SLOTS))
 }
 
 /// The nodes, each primary before its replicas. `seed` is the address we came by.
@@ -76,7 +87,9 @@ impl<'a> Line<'a> {
         } else {
             endpoint_address(endpoint, seed, tls)
         };
-        Some(Self { id, flags, primary, address })
+        // Ping, pong, epoch, link.
+        let slots = words.skip(4).filter(|w| !w.starts_with('[')).collect();
+        Some(Self { id, flags, primary, address, slots })
     }
 
     fn is(&self, flag: &str) -> bool {
@@ -96,9 +109,13 @@ impl<'a> Line<'a> {
             Some(_) => Role::Replica,
             None => Role::Primary,
         };
-        let kind = if role == Role::Replica { "replica" } else { "primary" };
+        let kind = match role {
+            Role::Replica => "(replica)".to_owned(),
+            Role::Primary if self.slots.is_empty() => WITHOUT_SLOTS.to_owned(),
+            Role::Primary => format!("(primary of slots {})", self.slots.join(" ")),
+        };
         let name = self.address.as_ref().map_or_else(|| self.id.to_owned(), ToString::to_string);
-        let what = format!("{name} ({kind})");
+        let what = format!("{name} {kind}");
         let Some(address) = self.address.clone().filter(|_| is_myself || !self.is("noaddr")) else {
             return found.problem(what, "the cluster knows no address of this node");
         };
@@ -168,7 +185,16 @@ mod tests {
         let seeds: Vec<bool> = found.nodes.iter().map(|n| n.is_seed).collect();
         assert_eq!(seeds, [false, false, true, false, false]);
         let lost: Vec<&str> = found.problems.iter().map(|p| p.what.as_str()).collect();
-        assert_eq!(lost, ["10.0.0.2:7000 (primary)", "e5 (replica)", "10.0.0.7:7000 (primary)"]);
+        assert_eq!(
+            lost,
+            [
+                "10.0.0.2:7000 (primary of slots 5461-10922)",
+                "e5 (replica)",
+                "10.0.0.7:7000 (primary without slots)"
+            ]
+        );
+        let with_keys: Vec<bool> = found.problems.iter().map(may_hold_keys).collect();
+        assert_eq!(with_keys, [true, false, false]);
     }
 
     #[test]

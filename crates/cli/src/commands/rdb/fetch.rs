@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use unfrag_client::replication::SnapshotStream;
+use unfrag_client::topology::may_hold_keys;
 use unfrag_client::{
     Address, ConnectOptions, DiscoverOptions, SurveyOptions, Target, replication, survey,
 };
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &FetchArgs, printer: &Printer) -> anyhow::Result<Exit> {
         .build()
         .context("failed to start the runtime")?;
     runtime.block_on(async {
-        let sources = sources(args).await?;
+        let Sources { sources, is_one_unreachable } = sources(args, printer).await?;
         let places = places(&args.output, &sources)?;
         if !args.force {
             for (source, place) in sources.iter().zip(&places) {
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &FetchArgs, printer: &Printer) -> anyhow::Result<Exit> {
             all.push(fetched);
         }
         show(args, &all, printer)?;
-        Ok(Exit::Fine)
+        Ok(if is_one_unreachable { Exit::Unreachable } else { Exit::Fine })
     })
 }
 
@@ -85,7 +86,7 @@ fn show(args: &FetchArgs, all: &[Fetched], printer: &Printer) -> anyhow::Result<
         (ReportForm::Human, many) => {
             let blocks = many.iter().map(|f| {
                 let times = format!(
-                    "  fetched from {} in {:.1} s, of which {:.1} s were the wait for its fork\n",
+                    "  fetched from {} in {:.1} s; its first byte came after {:.1} s (its fork, and\n  repl-diskless-sync-delay)\n",
                     f.server,
                     f.took_ms as f64 / 1000.0,
                     f.waited_ms as f64 / 1000.0
@@ -108,18 +109,51 @@ fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
+/// Whom to fetch from.
+struct Sources {
+    sources: Vec<Source>,
+    /// One of several servers could not be read; it was said, and the others can.
+    is_one_unreachable: bool,
+}
+
 /// The servers named; of a Cluster or a Sentinel's name every primary.
-async fn sources(args: &FetchArgs) -> anyhow::Result<Vec<Source>> {
+async fn sources(args: &FetchArgs, printer: &Printer) -> anyhow::Result<Sources> {
     let mut sources = vec![];
-    for (target, options) in &args.connect.named()?.targets {
+    let mut unreachable = None;
+    let targets = args.connect.named()?.targets;
+    for (target, options) in &targets {
         let survey_options = SurveyOptions {
             discover: DiscoverOptions { replication: false },
             only_targets: !args.connect.cluster,
             ..SurveyOptions::default()
         };
         let found = survey(&[(target.clone(), options.clone())], &survey_options).await;
+        if let Some(lost) = found.problems.iter().find(|p| may_hold_keys(p)).filter(|_| !args.force)
+        {
+            let message = format!(
+                "{target}: {} cannot be read ({}), so that this would not be the whole Cluster (--force fetches the rest)",
+                lost.what, lost.why
+            );
+            return Err(Refused { message }.into());
+        }
         for reading in found.readings {
-            let sample = reading.result?;
+            let sample = match reading.result {
+                Ok(sample) => sample,
+                // Each server that was named stands for itself; a Cluster is whole or not.
+                Err(error) if targets.len() > 1 && !args.connect.cluster => {
+                    let error = error.into();
+                    printer.error(&error);
+                    unreachable = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let is_node = sample.info.flag("cluster_enabled") == Some(true);
+            if is_node && !args.connect.cluster {
+                printer.talk(&format!(
+                    "note: {target} is one node of a Cluster and gives its own keys only; -c with a folder for -o fetches all of them"
+                ));
+            }
             let address = match (&reading.node, target) {
                 (Some(node), _) => node.address.clone(),
                 (None, Target::Server(address)) => address.clone(),
@@ -136,13 +170,17 @@ async fn sources(args: &FetchArgs) -> anyhow::Result<Vec<Source>> {
             sources.push(Source { name, address, options, report, dataset_bytes });
         }
     }
-    Ok(sources)
+    match unreachable {
+        Some(error) if sources.is_empty() => Err(error),
+        unreachable => Ok(Sources { sources, is_one_unreachable: unreachable.is_some() }),
+    }
 }
 
 /// A file a server: the one named, or one each in the folder named.
 fn places(output: &Path, sources: &[Source]) -> anyhow::Result<Vec<PathBuf>> {
     let is_folder = output.is_dir() || output.as_os_str().to_string_lossy().ends_with('/');
-    if sources.len() > 1 && (is_stdout(output) || output.is_file()) {
+    let is_file = output.is_file() || output.extension().is_some_and(|e| e == "rdb");
+    if sources.len() > 1 && (is_stdout(output) || is_file && !is_folder) {
         let message = format!("{} servers are meant: -o must name a folder", sources.len());
         return Err(UsageError { message }.into());
     }
@@ -174,7 +212,8 @@ fn guard(source: &Source, place: &Path) -> Result<(), Refused> {
         return Ok(());
     }
     if place.exists() {
-        return refuse(format!("`{}` exists already", place.display()));
+        let message = format!("`{}` exists already (--force replaces it)", place.display());
+        return Err(Refused { message: format!("{}: {message}", source.name) });
     }
     // A snapshot is seldom larger than the data in memory, and often half of it.
     match free_bytes(place) {
