@@ -171,11 +171,27 @@ fn framed<'s>(
     mut bytes: impl Read + Send + 's,
     wrapper: Option<Wrapper>,
 ) -> io::Result<Source<'s>> {
-    let start = read_start(&mut bytes)?;
+    let mut start = Vec::with_capacity(SNIFF_BYTES);
+    let read = bytes.by_ref().take(SNIFF_BYTES as u64).read_to_end(&mut start);
+    // A wrapper that is cut off or damaged so early is a problem of the snapshot, told where its bytes end.
+    let failed = match read {
+        Err(error) if wrapper.is_some() => Some(error),
+        other => other.map(|_| None)?,
+    };
     let framing = Framing::parse(&start);
     let mut start = Cursor::new(start);
     start.set_position(framing.before as u64);
-    Ok(Source::Streamed { bytes: Box::new(start.chain(bytes)), framing, wrapper })
+    let bytes = start.chain(Failed(failed)).chain(bytes);
+    Ok(Source::Streamed { bytes: Box::new(bytes), framing, wrapper })
+}
+
+/// An error that was met ahead of its time; nothing without one.
+struct Failed(Option<io::Error>);
+
+impl Read for Failed {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
 }
 
 fn read_start(source: &mut impl Read) -> io::Result<Vec<u8>> {

@@ -104,10 +104,11 @@ fn hint(report: &VerifyReport) -> Option<&'static str> {
     } else if report.checksum == Checksum::Mismatch {
         "bytes have changed since the server wrote them (disk, memory, copy): copy it again, or take an older snapshot"
     } else if are_all(&HARMLESS) {
-        "servers load this file all the same; find out what wrote it like this"
+        "servers load this file all the same, unless a number announced is too large for their memory; find out what \
+         wrote it like this"
     } else if report.checksum == Checksum::Ok {
-        "the checksum is right, so the server itself wrote it like this: rewrite or delete the keys named above \
-         there, then save anew"
+        "the checksum is right, so it was written like this: by a newer server or a module's, or from damaged data; \
+         rewrite or delete the keys named above there, then save anew"
     } else {
         "copy it again or save anew; if that has the same problems, rewrite or delete the keys named above"
     })

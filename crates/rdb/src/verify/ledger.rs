@@ -28,12 +28,18 @@ pub(super) struct Ledger {
     seen: Keys,
     db: Option<Section>,
     slot: Option<Section>,
+    /// Keys that the snapshot has room for; an announcement of more is no reason to stop looking for repeated ones.
+    keys_max: u64,
 }
 
+/// A type and two lengths: no key takes less.
+const KEY_LEAST_BYTES: u64 = 3;
+
 impl Ledger {
-    /// Accounts that remember keys in `seen`.
-    pub(super) fn new(seen: Keys) -> Self {
-        Self { keys: 0, expires: 0, seen, db: None, slot: None }
+    /// Accounts that remember keys in `seen`, of a snapshot of so many bytes, where that is known.
+    pub(super) fn new(seen: Keys, bytes: Option<u64>) -> Self {
+        let keys_max = bytes.map_or(u64::MAX, |bytes| bytes / KEY_LEAST_BYTES);
+        Self { keys: 0, expires: 0, seen, db: None, slot: None, keys_max }
     }
 
     /// What is known of repeated keys now that all were seen.
@@ -79,7 +85,9 @@ impl Ledger {
             }
             Item::ResizeDb { keys, expires } => {
                 self.close_db(flaw);
-                self.seen.expect(keys);
+                if keys <= self.keys_max {
+                    self.seen.expect(keys);
+                }
                 self.db = Some(section(offset, keys, expires, 0));
             }
             Item::SlotInfo { slot, keys, expires } => {

@@ -124,8 +124,8 @@ fn walk(
     findings: &mut Findings,
     options: &VerifyOptions<'_>,
 ) -> Outcome {
-    let mut ledger = Ledger::new(Keys::answering_later(options.keys_remembered));
     let total = work.snapshot.len() as u64;
+    let mut ledger = Ledger::new(Keys::answering_later(options.keys_remembered), Some(total));
     let mut segment = Segment { start: work.base, end: work.base, db: None, has_depth: false };
     let outcome = loop {
         let offset = reader.offset();
@@ -292,7 +292,7 @@ pub(super) fn of_stream<R: Read>(
     };
     let header = reader.header();
     findings.magic = Some((header.dialect, header.version));
-    let mut ledger = Ledger::new(Keys::answering_now(options.keys_remembered));
+    let mut ledger = Ledger::new(Keys::answering_now(options.keys_remembered), None);
     let mut check = ValueCheck::new();
     let mut reported = 0;
     let outcome = loop {
