@@ -236,6 +236,56 @@ fn a_cluster_comes_as_a_file_for_each_primary() {
     }
 }
 
+/// Two thirds of a Cluster are no backup of it.
+#[test]
+fn a_cluster_that_lacks_slots_is_refused_and_a_node_alone_is_said_to_be_one() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let mut cluster = Cluster::start(Kind::Redis7, 0, &Options::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let alone = fetch(&cluster.nodes[0], &folder.path().join("one.rdb"), &[]).output().unwrap();
+    assert_eq!(alone.status.code(), Some(0), "{}", text(&alone));
+    assert!(text(&alone).contains("one node of a Cluster"), "{}", text(&alone));
+    cluster.nodes.pop().unwrap().shutdown().unwrap();
+    let mut connection = cluster.nodes[0].connection().unwrap();
+    measure::wait_until("the nodes' agreement that one is down", 60, || {
+        let nodes: String = redis::cmd("CLUSTER").arg("NODES").query(&mut connection).unwrap();
+        Ok(nodes.lines().any(|l| l.contains("fail ") && !l.contains("fail? ")))
+    })
+    .unwrap();
+    let place = folder.path().join("all/");
+    let refused = fetch(&cluster.nodes[0], &place, &["-c"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(6), "{}", text(&refused));
+    assert!(text(&refused).contains("slots 10922-16383"), "{}", text(&refused));
+    assert!(!place.exists());
+    let forced = fetch(&cluster.nodes[0], &place, &["-c", "--force"]).output().unwrap();
+    assert_eq!(forced.status.code(), Some(0), "{}", text(&forced));
+    assert_eq!(files_in(&place).len(), 2);
+}
+
+/// One of several that cannot be reached is said, and costs the others nothing.
+#[test]
+fn a_server_that_is_down_does_not_keep_the_others_from_being_fetched() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let server = Server::start(Kind::Redis7, &Options::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let targets = ["127.0.0.1:1".to_owned(), format!("127.0.0.1:{}", server.port())];
+    let output = Command::new(env!("CARGO_BIN_EXE_unfrag"))
+        .args(["rdb", "fetch"])
+        .args(&targets)
+        .arg("-o")
+        .arg(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output));
+    assert!(text(&output).contains("127.0.0.1:1"), "{}", text(&output));
+    assert_eq!(files_in(folder.path()).len(), 1, "{}", text(&output));
+}
+
 /// redis-cli fetches at the same moment; each gets all of it, and the server is rid of both.
 #[test]
 fn somebody_else_may_fetch_at_the_same_time() {
