@@ -96,7 +96,7 @@ impl Journals {
         Self { folder: folder.into() }
     }
 
-    /// The user's: `$XDG_STATE_HOME/unfrag`, or `~/.local/state/unfrag`.
+    /// The user's: `$XDG_STATE_HOME/unfrag`, or `~/.local/state/unfrag`, or `/var/lib/unfrag` of a user without a home.
     pub fn of_user() -> Self {
         Self::at(folder_of_user())
     }

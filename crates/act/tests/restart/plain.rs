@@ -81,21 +81,8 @@ fn a_save_that_fails_leaves_the_server_up() {
         // After the look, before the stop: a folder takes the place of the temporary file's target.
         std::fs::create_dir(site.folder.path().join("dump.rdb")).unwrap();
         let load = Load::start(site.port, None);
-        let plan = unfrag_act::restart::plan::make(&facts, &wish);
-        let permit =
-            unfrag_act::ChangePermit::mint(unfrag_act::permit::Consent::Flag, facts.run_id());
-        let run = unfrag_act::restart::RestartRun {
-            plan: &plan,
-            facts: &facts,
-            wish: &wish,
-            permit: &permit,
-            options: &site.options(),
-            journals: &site.journals(),
-            stop: unfrag_act::Stop::default(),
-        };
-        let outcome = crate::site::runtime()
-            .block_on(unfrag_act::restart::execute(run, &mut |_| {}))
-            .unwrap();
+        let stop = unfrag_act::Stop::default();
+        let outcome = site.carry_out(&facts, &wish, stop, &mut |_| {});
         assert_eq!(outcome.status, RestartStatus::RolledBack, "{} {outcome:?}", kind.name());
         assert!(outcome.error.as_ref().unwrap().contains("stayed up"), "{:?}", outcome.error);
         load.wait_for(200);

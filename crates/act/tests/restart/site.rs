@@ -135,6 +135,16 @@ impl Site {
         redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut self.connection()).unwrap();
     }
 
+    /// What is in no file and has to be carried over.
+    pub(crate) fn set_at_run_time(&self) {
+        self.set("maxmemory", "3gb");
+        self.set("hash-max-listpack-entries", "77");
+        redis::cmd("ACL")
+            .arg(&["SETUSER", "bob", "on", ">secret", "~a*", "+get"])
+            .exec(&mut self.connection())
+            .unwrap();
+    }
+
     pub(crate) fn facts(&self, wish: &Wish) -> Facts {
         facts(&Target::Server(self.address()), &self.options(), wish).unwrap()
     }
@@ -151,6 +161,17 @@ impl Site {
             wish,
             &mut |_| {},
         )
+    }
+
+    /// Plans by what was looked at before, and does it.
+    pub(crate) fn carry_out(
+        &self,
+        facts: &Facts,
+        wish: &Wish,
+        stop: Stop,
+        events: &mut (dyn FnMut(RestartEvent) + Send),
+    ) -> RestartOutcome {
+        carry_out(facts, &self.options(), &self.journals(), wish, stop, events)
     }
 
     pub(crate) fn undo(&self) -> Result<Undone, ActError> {
@@ -223,16 +244,19 @@ pub(crate) fn restart(
     events: &mut (dyn FnMut(RestartEvent) + Send),
 ) -> RestartOutcome {
     let facts = facts(target, options, wish).unwrap();
-    let plan = plan::make(&facts, wish);
+    carry_out(&facts, options, journals, wish, Stop::default(), events)
+}
+
+fn carry_out(
+    facts: &Facts,
+    options: &ConnectOptions,
+    journals: &Journals,
+    wish: &Wish,
+    stop: Stop,
+    events: &mut (dyn FnMut(RestartEvent) + Send),
+) -> RestartOutcome {
+    let plan = plan::make(facts, wish);
     let permit = ChangePermit::mint(Consent::Flag, facts.run_id());
-    let run = RestartRun {
-        plan: &plan,
-        facts: &facts,
-        wish,
-        permit: &permit,
-        options,
-        journals,
-        stop: Stop::default(),
-    };
+    let run = RestartRun { plan: &plan, facts, wish, permit: &permit, options, journals, stop };
     runtime().block_on(execute(run, events)).unwrap()
 }

@@ -2,18 +2,15 @@
 
 use crate::killed::{die, primaries};
 use crate::load::Load;
-use crate::site::{Site, runtime};
+use crate::site::Site;
 use crate::swap::KINDS;
 use redis::Commands;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use unfrag_act::permit::Consent;
-use unfrag_act::restart::{
-    Mode, RestartEvent, RestartOutcome, RestartRun, RestartStatus, Wish, execute, plan,
-};
-use unfrag_act::{ChangePermit, Stop};
+use unfrag_act::Stop;
+use unfrag_act::restart::{Mode, RestartEvent, RestartOutcome, RestartStatus, Wish};
 use unfrag_client::Target;
 use unfrag_testbed::measure::wait_until;
 use unfrag_testbed::{Kind, require};
@@ -205,12 +202,7 @@ fn supervisord_keeps_its_own_child_and_no_write_is_lost() {
             let Some(kept) = Kept::start(kind, lines, "") else { return };
             let site = &kept.site;
             waste(site);
-            site.set("maxmemory", "3gb");
-            site.set("hash-max-listpack-entries", "77");
-            redis::cmd("ACL")
-                .arg(&["SETUSER", "bob", "on", ">secret", "~a*", "+get"])
-                .exec(&mut site.connection())
-                .unwrap();
+            site.set_at_run_time();
             let (before, pid) = (Before::of(site), kept.pid());
             let load = Load::start(site.port, site.password.as_deref());
             let outcome = site.restart(&supervised());
@@ -350,23 +342,12 @@ fn stopped_half_way_the_first_process_serves_again() {
         let load = Load::start(site.port, None);
         let (wish, stop) = (supervised(), Stop::default());
         let facts = site.facts(&wish);
-        let plan = plan::make(&facts, &wish);
-        let permit = ChangePermit::mint(Consent::Flag, facts.run_id());
-        let run = RestartRun {
-            plan: &plan,
-            facts: &facts,
-            wish: &wish,
-            permit: &permit,
-            options: &site.options(),
-            journals: &site.journals(),
-            stop: stop.clone(),
-        };
         let mut events = |event: RestartEvent| {
             if matches!(&event, RestartEvent::Step { name, .. } if *name == "rewrite") {
                 stop.stop();
             }
         };
-        let outcome = runtime().block_on(execute(run, &mut events)).unwrap();
+        let outcome = site.carry_out(&facts, &wish, stop.clone(), &mut events);
         assert_eq!(outcome.status, RestartStatus::RolledBack, "{outcome:?}");
         load.wait_for(200);
         let mut connection = site.connection();

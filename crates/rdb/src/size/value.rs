@@ -310,7 +310,8 @@ impl ValueSize {
         let with_meta = cost.block(56 + meta).saturating_sub(grown);
         match self.sums.expiring {
             0..=16 => with_meta,
-            // Segments split when they are full, at sixteen: measured with 60 and with 600 fields, they hold ten on average.
+            // Segments split when they are full, at sixteen: with 60 and with 600 fields they hold about ten
+            // (`scripts/size_truth.py --kind hash-ttl-table --kind hash-ttl-all-table`).
             // A segment's key is a path of its own.
             k => with_meta + cost.rax_header() + k.div_ceil(10) * (cost.block(24) + cost.block(32)),
         }

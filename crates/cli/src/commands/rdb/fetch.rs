@@ -128,8 +128,9 @@ async fn sources(args: &FetchArgs, printer: &Printer) -> anyhow::Result<Sources>
             ..SurveyOptions::default()
         };
         let found = survey(&[(target.clone(), options.clone())], &survey_options).await;
-        if let Some(lost) = found.problems.iter().find(|p| may_hold_keys(p)).filter(|_| !args.force)
-        {
+        // Only a Cluster's keys are divided: behind a Sentinel's name, the primary has them all.
+        let must_be_whole = args.connect.cluster && !args.force;
+        if let Some(lost) = found.problems.iter().find(|p| must_be_whole && may_hold_keys(p)) {
             let message = format!(
                 "{target}: {} cannot be read ({}), so that this would not be the whole Cluster (--force fetches the rest)",
                 lost.what, lost.why
