@@ -5,6 +5,7 @@
 
 mod cost;
 mod estimate;
+mod expiry;
 mod fold;
 mod keyspace;
 mod like;

@@ -5,6 +5,7 @@
 //! those can be had without decompressing.
 
 use super::cost::{Cost, MILLI};
+use super::expiry::ExpiryIndex;
 use super::server::{Server, SizeFor, Thresholds};
 use super::stream::StreamSize;
 use crate::format::{DataType, ValueType};
@@ -55,6 +56,8 @@ pub(super) struct ValueSize {
     limits: Thresholds,
     sums: Sums,
     stream: StreamSize,
+    /// For Valkey: its fields by expiry.
+    expiries: ExpiryIndex,
     scratch: Scratch,
 }
 
@@ -100,6 +103,7 @@ impl ValueSize {
             limits: size_for.thresholds,
             sums: Sums::default(),
             stream: StreamSize::default(),
+            expiries: ExpiryIndex::default(),
             scratch: Scratch::default(),
         }
     }
@@ -108,6 +112,7 @@ impl ValueSize {
     #[inline]
     pub(super) fn begin(&mut self, kind: ValueType) {
         self.sums = Sums { kind: Some(kind), width: 2, ..Sums::default() };
+        self.expiries.clear();
         if matches!(kind, ValueType::Stream(_)) {
             self.stream = StreamSize::default();
         }
@@ -253,9 +258,8 @@ impl ValueSize {
     fn hash_table(&self) -> u64 {
         let (n, cost) = (self.sums.elements, &self.cost);
         if cost.server.has_hashtable() {
-            let (meta, index) =
-                if self.sums.expiring > 0 { (8, self.expiry_vector()) } else { (0, 0) };
-            return cost.hashtable(n, meta) + index;
+            let meta = if self.sums.expiring > 0 { 8 } else { 0 };
+            return cost.hashtable(n, meta) + self.expiries.bytes(cost);
         }
         let entries = match cost.server {
             server if server.is_redis_from(Server::Redis86) => cost.chained(n),
@@ -289,14 +293,6 @@ impl ValueSize {
         let old = n.next_power_of_two() / 2;
         let buckets_in_use = old * 632 / 1000;
         if n - old < buckets_in_use { self.cost.dict_table(old) } else { 0 }
-    }
-
-    /// Valkey's index of fields by expiry: a pointer, a vector, or a tree of vectors by time.
-    fn expiry_vector(&self) -> u64 {
-        match self.sums.expiring {
-            0 | 1 => 0,
-            k => self.cost.block(8 + 8 * k.min(127)) * k.div_ceil(127),
-        }
     }
 
     /// Redis' index: a list through the fields up to sixteen, then a tree of segments of as many.
@@ -425,6 +421,9 @@ impl ValueSize {
             self.sums.entry_bytes += zero;
             return;
         };
+        if self.cost.server.is_valkey() {
+            self.expiries.add(time);
+        }
         let time = i64::try_from(time).unwrap_or(i64::MAX);
         self.sums.entry_bytes += listpack::entry_bytes(&Text::Int(time));
         self.sums.expiring += 1;
