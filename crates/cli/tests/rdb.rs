@@ -92,8 +92,33 @@ fn one_missing_file_does_not_hide_the_others() {
     assert_eq!(both.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&both.stdout).starts_with("OK  "));
     assert!(String::from_utf8_lossy(&both.stderr).contains("/nonexistent/dump.rdb"));
+    let both = unfrag(&["rdb", "verify", "-o", "json", "/nonexistent/dump.rdb", path(&empty)]);
+    assert_eq!(both.status.code(), Some(5));
+    let files: serde_json::Value = serde_json::from_slice(&both.stdout).unwrap();
+    assert_eq!((&files[0]["ok"], &files[0]["file"]), (&true.into(), &path(&empty).into()));
+    assert_eq!(
+        (&files[1]["ok"], &files[1]["file"]),
+        (&false.into(), &"/nonexistent/dump.rdb".into())
+    );
+    assert!(files[1]["error"].as_str().unwrap().contains("No such file"));
     let two = unfrag(&["rdb", "size", path(&empty), path(&empty)]);
     assert_eq!(two.status.code(), Some(2), "a second file is not ignored");
+}
+
+#[test]
+fn a_long_name_is_cut_for_people_and_whole_in_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("twice.rdb");
+    let name = [b'k'; 255];
+    // A length of 14 bits: 255. The same key twice is a problem that names it.
+    let key = [b"\x00\x40\xff".as_slice(), &name, b"\x01v"].concat();
+    std::fs::write(&file, [b"REDIS0004\xfe\x00", key.as_slice(), &key, b"\xff"].concat()).unwrap();
+    let people = unfrag(&["rdb", "verify", path(&file)]);
+    assert_eq!(people.status.code(), Some(5));
+    let letters = String::from_utf8_lossy(&people.stdout).matches('k').count();
+    assert!((50..120).contains(&letters), "{}", String::from_utf8_lossy(&people.stdout));
+    let whole = json(&unfrag(&["rdb", "verify", "-o", "json", path(&file)]));
+    assert_eq!(whole["problems"][0]["key"].as_str().unwrap().len(), 255);
 }
 
 #[test]

@@ -69,10 +69,13 @@ pub enum Checksum {
     Mismatch,
 }
 
+/// Form of the reports as JSON.
+pub const SCHEMA: &str = "unfrag.rdb/1";
+
 /// The result, as `unfrag rdb verify -o json` prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// `unfrag.rdb/1`.
+    /// [`SCHEMA`].
     pub schema: &'static str,
     /// Name of what was read.
     pub file: String,
@@ -201,7 +204,7 @@ impl Findings {
     fn report(mut self, name: &str) -> VerifyReport {
         self.problems.sort_by_key(|problem| problem.offset);
         VerifyReport {
-            schema: "unfrag.rdb/1",
+            schema: SCHEMA,
             file: name.to_owned(),
             ok: self.problems.is_empty(),
             magic: self.magic.map(|(dialect, _)| dialect),

@@ -11,6 +11,7 @@ use crate::rdb_args::{AllocatorName, RdbArgs, RdbCommand, SizeArgs, VerifyArgs};
 use crate::render::snapshot;
 use anyhow::Context;
 pub(crate) use fetch::interrupted;
+use serde::ser::SerializeSeq;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::Path;
@@ -44,6 +45,7 @@ fn verify(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<Exit> {
         return Err(UsageError { message: "rdb verify prints human or json".to_owned() }.into());
     }
     let mut reports: Vec<VerifyReport> = vec![];
+    let mut unopened = vec![];
     let mut unread = None;
     for path in &args.files {
         let bar = Progress::start(path);
@@ -57,24 +59,60 @@ fn verify(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<Exit> {
         match report {
             Ok(report) => reports.push(report),
             // The others are worth a look all the same.
-            Err(error) => match &unread {
-                None => unread = Some(error),
-                Some(_) => printer.talk(&format!("error: {error}: {}", error.source)),
-            },
+            Err(error) => {
+                unopened.push(Unopened::of(&error));
+                match &unread {
+                    None => unread = Some(error),
+                    Some(_) => printer.talk(&format!("error: {error}: {}", error.source)),
+                }
+            }
         }
     }
     let sound = reports.iter().all(|r| r.ok);
     match (args.output, reports.as_slice()) {
-        (_, []) => {}
         (Output::Json, [report]) if args.files.len() == 1 => {
             printer.data(&(serde_json::to_string_pretty(report)? + "\n"));
         }
-        (Output::Json, many) => printer.data(&(serde_json::to_string_pretty(many)? + "\n")),
+        (Output::Json, many) if args.files.len() > 1 => {
+            printer.data(&(serde_json::to_string_pretty(&All { read: many, unopened })? + "\n"));
+        }
+        (_, []) => {}
         (_, many) => printer.data(&snapshot::verified(many, printer.paint())),
     }
     match unread {
         Some(error) => Err(error.into()),
         None => Ok(if sound { Exit::Fine } else { Exit::Unreadable }),
+    }
+}
+
+/// Every file that was named, as one array: those read, then those that could not be opened.
+struct All<'a> {
+    read: &'a [VerifyReport],
+    unopened: Vec<Unopened>,
+}
+
+impl serde::Serialize for All<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut array = serializer.serialize_seq(Some(self.read.len() + self.unopened.len()))?;
+        self.read.iter().try_for_each(|report| array.serialize_element(report))?;
+        self.unopened.iter().try_for_each(|file| array.serialize_element(file))?;
+        array.end()
+    }
+}
+
+/// A file that could not be opened: no report, and not sound.
+#[derive(serde::Serialize)]
+struct Unopened {
+    schema: &'static str,
+    file: String,
+    ok: bool,
+    error: String,
+}
+
+impl Unopened {
+    fn of(error: &Unreadable) -> Self {
+        let (file, cause) = (error.path.clone(), error.source.to_string());
+        Self { schema: unfrag_rdb::verify::SCHEMA, file, ok: false, error: cause }
     }
 }
 

@@ -9,6 +9,8 @@ use unfrag_rdb::{Checksum, SizeReport, VerifyReport};
 
 /// Problems shown of one file; `-o json` has them all.
 const SHOWN: usize = 20;
+/// Columns of a key's name in a problem; `-o json` has it whole.
+const KEY_COLUMNS: usize = 64;
 
 /// What verification found, a file at a time.
 pub(crate) fn verified(reports: &[VerifyReport], paint: Paint) -> String {
@@ -19,7 +21,9 @@ pub(crate) fn verified(reports: &[VerifyReport], paint: Paint) -> String {
 fn one(report: &VerifyReport, paint: Paint) -> String {
     let found = report.problems.len() as u64 + report.problems_omitted;
     let (word, sentence) = if report.ok {
-        ("OK", format!("{} is sound: {}", named(&report.file), plural(report.keys, "key")))
+        let extent = if report.unchecked.is_empty() { "" } else { " as far as it was checked" };
+        let keys = plural(report.keys, "key");
+        ("OK", format!("{} is sound{extent}: {keys}", named(&report.file)))
     } else {
         (
             "DAMAGED",
@@ -52,8 +56,10 @@ fn one(report: &VerifyReport, paint: Paint) -> String {
     }
     for problem in report.problems.iter().take(SHOWN) {
         let db = problem.db.map_or_else(String::new, |d| format!(", db {d}"));
-        let key =
-            problem.key.as_ref().map_or_else(String::new, |k| format!(", key {}", printable(k)));
+        let key = problem
+            .key
+            .as_ref()
+            .map_or_else(String::new, |key| format!(", key {}", cut(&printable(key), KEY_COLUMNS)));
         let text = format!(
             "at byte {}{db}{key}: {} ({})",
             problem.offset,
@@ -205,4 +211,24 @@ fn listed(biggest: &[Big], paint: Paint) -> Vec<String> {
         head + &cut(&printable(&b.key), room)
     }));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unfrag_rdb::{VerifyOptions, verify_bytes};
+
+    #[test]
+    fn sound_is_said_only_as_far_as_was_looked() {
+        let paint = Paint { color: false, unicode: true, width: 80 };
+        let two_keys = b"REDIS0004\xfe\x00\x00\x01a\x01v\x00\x01b\x01v\xff";
+        let told = |keys_remembered| {
+            let options = VerifyOptions { keys_remembered, threads: 1, ..VerifyOptions::default() };
+            verified(&[verify_bytes("dump.rdb", two_keys, &options)], paint)
+        };
+        assert!(told(1000).starts_with("OK  dump.rdb is sound: 2 keys\n"), "{}", told(1000));
+        let partly = told(0);
+        assert!(partly.starts_with("OK  dump.rdb is sound as far as it was checked: 2 keys\n"));
+        assert!(partly.contains("not checked: "), "{partly}");
+    }
 }
