@@ -163,7 +163,9 @@ pub fn size_reader<'s>(
 /// Sizes a snapshot that is all in memory.
 pub fn size_bytes(name: &str, bytes: &[u8], size_for: &SizeFor) -> SizeReport {
     match unframed(bytes) {
-        Ok(slice) => Sizer::new(size_for).run_on_all_cores(slice, Ignore).0.report(name),
+        Ok(slice) => {
+            Sizer::new(size_for).run_on_all_cores(slice, Ignore, &|_, _| ()).0.report(name)
+        }
         Err(Ok(source)) => size_source(name, source, size_for, &mut Ignore),
         Err(Err(_)) => Sizer::broken(size_for, FlawKind::BadWrapper).report(name),
     }
@@ -245,8 +247,14 @@ impl Sizer {
         self
     }
 
-    /// The same where all bytes are at hand: one core finds the keys, all of them size.
-    fn run_on_all_cores<T: Tally>(self, input: Slice<'_>, mut tally: T) -> (Self, T) {
+    /// The same where all bytes are at hand: one core finds the keys, all of them size. `done` is told of the offsets
+    /// between which all is sized.
+    fn run_on_all_cores<T: Tally>(
+        self,
+        input: Slice<'_>,
+        mut tally: T,
+        done: &(impl Fn(u64, u64) + Sync),
+    ) -> (Self, T) {
         let threads = parallel::threads(0, input.rest().len());
         if threads == 1 {
             return (self.run(input, &mut tally), tally);
@@ -262,6 +270,7 @@ impl Sizer {
         let help = |(mut own, mut tally): (Self, T)| {
             while let Some(segment) = queue.next() {
                 own.segment(input, header, segment, &mut tally);
+                done(segment.start, segment.end);
             }
             let mut sum = lock(&sum);
             sum.0.merge(own);
@@ -275,6 +284,7 @@ impl Sizer {
             let broken = cut(&mut reader, |segment| {
                 if let Some(oldest) = queue.add(segment) {
                     own.segment(input, header, oldest, &mut tally);
+                    done(oldest.start, oldest.end);
                 }
             });
             queue.close();

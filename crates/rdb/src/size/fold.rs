@@ -8,7 +8,7 @@ use std::path::Path;
 use super::value::ValueSize;
 use super::{KeySize, SizeFor, SizeReport, Sizer, unframed};
 use crate::container::{self, Source};
-use crate::input::Stream;
+use crate::input::{Stream, index};
 use crate::problem::Flaw;
 use crate::reader::{Item, Key};
 use crate::text::{Need, Text};
@@ -74,7 +74,10 @@ pub fn fold_file<T: Tally>(
 ) -> io::Result<(SizeReport, T)> {
     let name = path.display().to_string();
     match container::open(path)? {
-        Source::Mapped(map) => fold_bytes(&name, map.bytes(), size_for, tally),
+        Source::Mapped(map) => {
+            let done = |start: u64, end: u64| map.release(index(start), index(end));
+            fold_slice(&name, map.bytes(), size_for, tally, &done)
+        }
         source @ Source::Streamed { .. } => Ok(fold_source(&name, source, size_for, tally)),
     }
 }
@@ -89,9 +92,20 @@ pub fn fold_bytes<T: Tally>(
     size_for: &SizeFor,
     tally: T,
 ) -> io::Result<(SizeReport, T)> {
+    fold_slice(name, bytes, size_for, tally, &|_, _| ())
+}
+
+/// The same; `done` is told from where to where in `bytes` nothing will be read again.
+fn fold_slice<T: Tally>(
+    name: &str,
+    bytes: &[u8],
+    size_for: &SizeFor,
+    tally: T,
+    done: &(impl Fn(u64, u64) + Sync),
+) -> io::Result<(SizeReport, T)> {
     match unframed(bytes) {
         Ok(slice) => {
-            let (sum, tally) = Sizer::new(size_for).run_on_all_cores(slice, tally);
+            let (sum, tally) = Sizer::new(size_for).run_on_all_cores(slice, tally, done);
             Ok((sum.report(name), tally))
         }
         Err(source) => Ok(fold_source(name, source?, size_for, tally)),
