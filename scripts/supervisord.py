@@ -18,8 +18,10 @@ from servers import pip  # noqa: E402
 FOLDER = Path(__file__).resolve().parent.parent / "target" / "supervisord"
 PACKAGE = "supervisor==4.3.0"
 SCRIPT = """#!{python}
+import pathlib
 import sys
-sys.path.insert(0, {lib!r})
+# Beside this folder, wherever the checkout has been moved to.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 from supervisor.{name} import main
 main()
 """
@@ -42,10 +44,16 @@ def bring():
     for name in ("supervisord", "supervisorctl"):
         # A script of that name, as a package installs it: its process is called after it.
         path = staged / "bin" / name
-        path.write_text(SCRIPT.format(python=sys.executable, lib=str(FOLDER / "lib"), name=name))
+        path.write_text(SCRIPT.format(python=sys.executable, name=name))
         path.chmod(0o755)
     shutil.rmtree(FOLDER, ignore_errors=True)
     os.replace(staged, FOLDER)
+
+
+def version():
+    """Runs what is there; None where nothing is."""
+    path = FOLDER / "bin" / "supervisord"
+    return subprocess.run([path, "--version"], capture_output=True, text=True, check=False) if path.exists() else None
 
 
 def main():
@@ -53,9 +61,11 @@ def main():
     with open(FOLDER.with_name(".supervisord.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            if not (FOLDER / "bin" / "supervisorctl").exists():
+            said = version()
+            # What does not run (cut short, or of a Python that is gone) is brought anew.
+            if said is None or said.returncode != 0:
                 bring()
-            said = subprocess.run([FOLDER / "bin" / "supervisord", "--version"], capture_output=True, text=True, check=False)
+                said = version()
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             skip(str(error))
     if said.returncode != 0:
