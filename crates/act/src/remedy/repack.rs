@@ -48,7 +48,7 @@ const UNLINK_KEYS: usize = 64;
 /// Copying runs at a few hundred bytes a microsecond; a key may take half of the latency budget.
 const COPY_BYTES_PER_US: u64 = 200;
 /// Another pass is worth its while only above this share of the data, and if the last one took this much away.
-const WASTE_LEFT: f64 = 0.025;
+const WASTE_LEFT: f64 = 0.015;
 const PASS_GAIN: f64 = 0.2;
 const NO_ROOM: &str = "there is no room to set copies aside without nearing maxmemory or the limit";
 /// Keys named in the outcome.
@@ -280,7 +280,7 @@ impl Repack {
         let mut before = waste(&info);
         for (pass, share) in CHUNK_SHARES.into_iter().enumerate() {
             let used = info.count("used_memory").unwrap_or(0);
-            let wanted = room::wanted(used / 1000 * share);
+            let wanted = room::of_pass(used / 1000 * share, before);
             work.note(format!("repack pass {}: {} set aside at a time", pass + 1, human(wanted)));
             if let Some(ended) = self.pass(work, wanted).await? {
                 return Ok(ended);
