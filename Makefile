@@ -39,10 +39,13 @@ bench: servers
 	$(CARGO) build --release --quiet --bin unfrag
 	$(PYTHON) scripts/bench_check.py target/release/unfrag
 
-# A restart in each mode beside the recipe people follow: longest gap, lost writes, RSS. KEYS=5000000 for a large one.
+# A restart in each mode beside the recipe people follow: longest gap and where it was spent, lost writes, RSS.
+# `make bench-restart KEYS=5000000 SERVERS=redis-8.2.3 MODES=plain,swap` is a part of it with more keys.
 bench-restart: servers
 	$(CARGO) build --release --quiet --bin unfrag
-	$(PYTHON) scripts/bench_restart.py target/release/unfrag redis-7.0.15,redis-8.2.3,valkey-8.1.8,valkey-9.1.2 $(or $(KEYS),200000)
+	$(PYTHON) scripts/bench_restart.py target/release/unfrag \
+	  $(or $(SERVERS),redis-7.0.15,redis-8.2.3,valkey-8.1.8,valkey-9.1.2) $(or $(KEYS),200000) \
+	  $(or $(MODES),recipe,plain,rolling,swap)
 
 # Bytes given back as a share of what a restart gives, beside three other ways. Takes an hour;
 # `make bench-reclaim RECLAIM="redis-8.2.3 strings 400 unfrag"` is one row: servers, workloads, MiB filled, methods.

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Gap, lost writes, RSS before and after: `unfrag restart` beside the recipe that people follow.
 
-Usage: bench_restart.py UNFRAG [SERVERS] [KEYS] [MODES]    lists with commas; modes: recipe, plain, swap
+Usage: bench_restart.py UNFRAG [SERVERS] [KEYS] [MODES]    lists with commas; modes: recipe, plain, rolling, swap
 
-Each row has a server of its own: filled, two thirds of its keys deleted at random, then twenty clients that send
-acknowledged increments and reconnect as real clients do. The recipe is BGSAVE, wait for LASTSAVE, redis-check-rdb where
-there is one, kill, start. RSS is compared with a plain restart of the same data.
+Each row has a server of its own (rolling: with a replica): filled, two thirds of its keys deleted at random, then twenty
+clients that send acknowledged increments and reconnect as real clients do. The recipe is BGSAVE, wait for LASTSAVE,
+redis-check-rdb where there is one, kill, start. RSS is compared with the plain restart's of the same server, and beside
+each row is said where the client that waited longest spent its time.
 """
 
 import multiprocessing
@@ -33,7 +34,7 @@ class Client:
     """The least of a client: one connection, one command at a time."""
 
     def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=600)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb")
 
@@ -72,28 +73,72 @@ class Client:
         return dict(line.split(":", 1) for line in text.split("\r\n") if ":" in line)
 
 
+def asks(port):
+    """A connection that is as cheap as can be: these clients share the machine with what they measure."""
+    connection = socket.socket()
+    try:
+        connection.connect(("127.0.0.1", port))
+    except OSError:
+        connection.close()
+        raise
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def count(connection, command):
+    """The answer to INCR."""
+    connection.sendall(command)
+    answer = connection.recv(512)
+    while answer and not answer.endswith(b"\r\n"):
+        answer += connection.recv(512)
+    if answer[:1] != b":":
+        raise Gone(answer.decode().split(" ")[0].strip() or "closed")
+    return int(answer[1:])
+
+
 def client(number, port, stop, results):
     """Counts what is answered; sees a loss when an answer counts less than one before."""
     connection, counted, acknowledged, lost, longest = None, 0, 0, 0, 0.0
-    last = time.monotonic()
+    key = f"counter:{number}"
+    command = f"*2\r\n$4\r\nINCR\r\n${len(key)}\r\n{key}\r\n".encode()
+    last = mark = time.monotonic()
+    # Milliseconds since the last answer by what went on, and the same for the longest wait.
+    spent, story = {}, {}
+
+    def account(what):
+        nonlocal mark
+        now = time.monotonic()
+        spent[what] = spent.get(what, 0) + (now - mark) * 1000
+        mark = now
+
     while not stop.is_set():
+        what = "connecting"
         try:
-            connection = connection or Client(port)
-            value = connection.call("INCR", f"counter:{number}")
-        except (OSError, Gone):
+            if connection is None:
+                connection = asks(port)
+                account(what)
+            what = "waiting for an answer"
+            value = count(connection, command)
+            account(what)
+        except (OSError, Gone) as error:
+            account(f"{what} ({error if isinstance(error, Gone) else type(error).__name__})")
             connection = None
             time.sleep(0.001)
+            account("between tries")
             continue
         now = time.monotonic()
-        longest, last = max(longest, now - last), now
+        if now - last > longest:
+            longest, story = now - last, spent
+        last, spent = now, {}
         lost += max(0, counted + 1 - value)
         counted, acknowledged = value, acknowledged + 1
         time.sleep(0.002)
-    results.put((number, acknowledged, lost, longest))
+        account("idle")
+    results.put((number, acknowledged, lost, longest, story))
 
 
 class Load:
-    """Twenty clients in four processes' worth of time: each is a process, so that none holds another one up."""
+    """Twenty clients, each a process of its own, so that none holds another one up."""
 
     def __init__(self, port):
         self.stop, self.results = multiprocessing.Event(), multiprocessing.Queue()
@@ -113,10 +158,11 @@ class Load:
             process.join()
         connection = Client(port)
         short = 0
-        for number, acknowledged, _, _ in rows:
+        for number, acknowledged, *_ in rows:
             short += max(0, acknowledged - int(connection.call("GET", f"counter:{number}") or 0))
         acknowledged, seen_lost = sum(r[1] for r in rows), sum(r[2] for r in rows)
-        return acknowledged, max(short, seen_lost), max(r[3] for r in rows) * 1000
+        *_, longest, story = max(rows, key=lambda row: row[3])
+        return acknowledged, max(short, seen_lost), longest * 1000, story
 
 
 def free_port():
@@ -130,27 +176,38 @@ def free_port():
 class Server:
     """A server with a configuration file, in the background, in a folder of its own."""
 
-    def __init__(self, binary, base):
-        self.binary, self.folder, self.port = binary, Path(tempfile.mkdtemp(dir=base)), free_port()
-        self.conf = self.folder / "server.conf"
+    def __init__(self, binary, base, more=""):
+        self.binary, self.base, self.port = binary, base, free_port()
+        self.folder = Path(base) / str(self.port)
+        self.folder.mkdir()
+        self.conf = Path(base) / f"{self.port}.conf"
         debug = "" if "redis-6" in str(binary) else "enable-debug-command local\n"
         self.conf.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\ndaemonize yes\nlogfile {self.folder}/log\n"
-            f"pidfile {self.folder}/pid\nsave 3600 100000000\n{debug}"
+            f"pidfile {self.folder}/pid\nsave 3600 100000000\n{debug}{more}"
         )
         self.start()
 
     def line(self):
-        return f"{self.binary} {self.conf}"
+        return f"{self.binary} {self.base}/{{port}}.conf"
+
+    def replica(self):
+        """One that has everything."""
+        other = Server(self.binary, self.base, f"replicaof 127.0.0.1 {self.port}\n")
+        while Client(other.port).info().get("master_link_status") != "up":
+            time.sleep(0.01)
+        return other
 
     def start(self):
         subprocess.run([str(self.binary), str(self.conf)], check=True, stdout=subprocess.DEVNULL)
-        while True:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
             try:
                 if Client(self.port).call("PING") == "PONG":
                     return
             except (OSError, Gone):
                 time.sleep(0.002)
+        raise SystemExit(f"{self.binary} does not come up: {self.folder}/log")
 
     def pid(self):
         return int(Client(self.port).info()["process_id"])
@@ -162,13 +219,10 @@ class Server:
     def fill(self, keys):
         """Three times the keys that stay, so that what stays is spread over the pages of all."""
         connection, batch = Client(self.port), 5000
-        value = b"v" * VALUE_BYTES
-        for first in range(0, keys * 3, batch):
-            connection.many([("SET", f"key:{n}", value) for n in range(first, min(first + batch, keys * 3))])
+        connection.call("DEBUG", "POPULATE", keys * 3, "key", VALUE_BYTES)
         gone = list(range(keys * 3))
         random.Random(7).shuffle(gone)
-        gone = gone[keys:]
-        for first in range(0, len(gone), batch):
+        for first in range(keys, keys * 3, batch):
             connection.call("UNLINK", *[f"key:{n}" for n in gone[first:first + batch]])
 
     def end(self):
@@ -180,12 +234,13 @@ class Server:
 
 
 def gone(pid):
+    """Waits for the end of all its threads: the first is a zombie before the last has let go of the port."""
     while True:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            if state == "Z" and len(os.listdir(f"/proc/{pid}/task")) < 2:
+                return
         except (OSError, IndexError):
-            return
-        if state == "Z":
             return
         time.sleep(0.001)
 
@@ -210,17 +265,42 @@ def recipe(server, _unfrag):
 def unfrag(mode):
     def run(server, binary):
         command = [binary, "restart", "-p", str(server.port), "--mode", mode, "--yes"]
-        if mode == "plain":
+        if mode != "swap":
             command += ["--start-command", server.line()]
         environment = {**os.environ, "XDG_STATE_HOME": str(server.folder / "state")}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise SystemExit(f"unfrag ended with {done.returncode}\n{done.stderr}{done.stdout}")
+        if os.environ.get("BENCH_SAYS"):
+            print(done.stdout)
 
     return run
 
 
-MODES = {"recipe": recipe, "plain": unfrag("plain"), "swap": unfrag("swap")}
+MODES = {"recipe": recipe, "plain": unfrag("plain"), "rolling": unfrag("rolling"), "swap": unfrag("swap")}
+
+
+def row(binary, mode, keys, program, base):
+    """Acknowledged, lost, longest gap in ms, its story, RSS before and after."""
+    server = Server(program, base)
+    servers = [server]
+    try:
+        server.fill(keys)
+        if mode == "rolling":
+            servers.append(server.replica())
+        before = server.rss()
+        load = Load(server.port)
+        MODES[mode](server, binary)
+        acknowledged, lost, gap, story = load.end(server.port)
+        return acknowledged, lost, gap, story, before, server.rss()
+    finally:
+        for each in servers:
+            each.end()
+
+
+def told(story):
+    parts = sorted(((ms, what) for what, ms in story.items() if ms >= 1), reverse=True)
+    return ", ".join(f"{ms:.0f} {what}" for ms, what in parts)
 
 
 def main():
@@ -228,30 +308,24 @@ def main():
     binary = str(Path(words[0]).resolve())
     servers = (words[1] if len(words) > 1 else "redis-7.0.15,redis-8.2.3,valkey-8.1.8,valkey-9.1.2").split(",")
     keys = int(words[2]) if len(words) > 2 else 200_000
-    modes = (words[3] if len(words) > 3 else "recipe,plain,swap").split(",")
+    modes = (words[3] if len(words) > 3 else "recipe,plain,rolling,swap").split(",")
     base = tempfile.mkdtemp(prefix="unfrag-bench-")
-    print(f"{keys} keys of {VALUE_BYTES} bytes, {CLIENTS} clients")
-    print(f"{'server':<14}{'mode':<8}{'longest gap':>12}{'acknowledged':>14}{'lost':>8}{'rss before':>12}{'after':>9}")
+    print(f"{keys} keys of {VALUE_BYTES} bytes, {CLIENTS} clients; longest gap in ms, and where it was spent")
+    print(f"{'server':<14}{'mode':<8}{'gap':>7}{'acknowledged':>13}{'lost':>6}{'rss MiB':>9}{'after':>7}{'plain':>8}  where")
     for name in servers:
         folder = Path("target/servers") / name
         if not folder.is_dir():
             print(f"skipped: {folder} is not there")
             continue
         program = "valkey-server" if name.startswith("valkey") else "redis-server"
+        plain = None
         for mode in modes:
-            server = Server((folder / program).absolute(), base)
-            try:
-                server.fill(keys)
-                before = server.rss()
-                load = Load(server.port)
-                MODES[mode](server, binary)
-                acknowledged, lost, gap = load.end(server.port)
-                after = server.rss()
-            finally:
-                server.end()
+            acknowledged, lost, gap, story, before, after = row(binary, mode, keys, (folder / program).absolute(), base)
+            plain = after if mode == "plain" else plain
+            against = f"{(after - plain) * 100 / plain:+.1f} %" if plain else ""
             print(
-                f"{name:<14}{mode:<8}{gap:>9.0f} ms{acknowledged:>14}{lost:>8}"
-                f"{before / 2**20:>8.0f} MiB{after / 2**20:>5.0f} MiB",
+                f"{name:<14}{mode:<8}{gap:>7.0f}{acknowledged:>13}{lost:>6}"
+                f"{before / 2**20:>9.1f}{after / 2**20:>7.1f}{against:>8}  {told(story)}",
                 flush=True,
             )
     shutil.rmtree(base, ignore_errors=True)

@@ -75,6 +75,15 @@ impl Link {
         Ok(())
     }
 
+    /// A replica that gets this acknowledges its offset to its primary at once, which it does by itself once a second; a
+    /// FAILOVER waits for that. It has no reply, so the connection that sends it is of no use afterwards.
+    pub(crate) fn ask_for_acknowledgement(mut self) {
+        tokio::spawn(async move {
+            self.connection.set_response_timeout(Duration::from_secs(1));
+            let _ = self.connection.call(&["REPLCONF", "GETACK", "*"]).await;
+        });
+    }
+
     /// Takes the acting name and makes sure that nobody else has it.
     pub(crate) async fn claim(&mut self) -> Result<(), ActError> {
         let named = self.connection.call(&["CLIENT", "SETNAME", ACTING_NAME]).await;

@@ -29,6 +29,8 @@ pub struct Facts {
     /// The supervisor that was found beside the user's own word.
     pub(crate) found_supervisor: Option<Supervisor>,
     pub(crate) stop_timeout_s: Option<u64>,
+    /// The supervisor kills a start that has not loaded everything by then.
+    pub(crate) ready_timeout_s: Option<u64>,
     /// Why the supervisor would not start it.
     pub(crate) supervisor_trouble: Option<String>,
     /// The process that the supervisor calls the server's; asked for a supervised swap only.

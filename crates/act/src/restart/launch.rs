@@ -8,10 +8,11 @@ use crate::restart::boot::Boot;
 use crate::restart::configuration::{Configuration, line};
 use crate::restart::facts::Module;
 use crate::restart::preflight;
-use crate::restart::process::Process;
+use crate::restart::process::{Process, ProcessId};
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use unfrag_client::{Address, ConnectOptions, Connection, Secret, connect, resp};
@@ -85,8 +86,11 @@ pub(crate) async fn rehearse(
     }
     let log = folder.path().join("log");
     let mut child = spawn(boot, None, &text, process, Some(&log)).map_err(|e| e.to_string())?;
+    let watch = Watch::over(&child, folder.path());
     let address = Address::Unix(folder.path().join("s"));
     let looked = look_at(&mut child, &address, options, &password).await;
+    // First: a number that is free again is not to be killed.
+    drop(watch);
     let _ = child.kill();
     let _ = child.wait();
     let (info, configuration, modules) = looked.map_err(|why| {
@@ -96,6 +100,36 @@ pub(crate) async fn rehearse(
         format!("{why}; it said: {said}")
     })?;
     Ok(Rehearsal { engine: info.engine(), configuration, modules, boot: boot.clone() })
+}
+
+/// Ends a rehearsal, and removes its folder, should we be killed meanwhile: nobody else knows of it.
+struct Watch(Option<Child>);
+
+impl Watch {
+    fn over(child: &Child, folder: &Path) -> Self {
+        /// Its input ends with us. The start tells the process from one that took its number since: field 22 of its
+        /// stat, the 20th behind the name.
+        const SCRIPT: &str = r#"cat >/dev/null
+            set -- "$1" "$2" "$3" $(sed 's/.*)//' "/proc/$1/stat")
+            [ "${23}" = "$2" ] && kill -9 "$1"
+            rm -rf "$3""#;
+        let Some(id) = ProcessId::of(child.id()) else { return Self(None) };
+        let mut command = Command::new("sh");
+        command.args(["-c", SCRIPT, "sh", &id.pid.to_string(), &id.started_ticks.to_string()]);
+        command.arg(folder).current_dir("/").stdin(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        // Without it a rehearsal is only not cleaned up after a kill.
+        Self(command.spawn().ok())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(shell) = &mut self.0 {
+            let _ = shell.kill();
+            let _ = shell.wait();
+        }
+    }
 }
 
 async fn look_at(
@@ -151,15 +185,15 @@ pub(crate) async fn reach(
 /// Starts `boot`'s program as the user of `process`, with `text` as configuration after `file`.
 pub(crate) fn spawn(
     boot: &Boot,
-    file: Option<&std::path::Path>,
+    file: Option<&Path>,
     text: &str,
     process: &Process,
-    output: Option<&std::path::Path>,
+    output: Option<&Path>,
 ) -> Result<Child, ActError> {
     let fail = |what: &str, e: std::io::Error| {
         ActError::Unsafe(format!("cannot {what} `{}`: {e}", boot.program.display()))
     };
-    let sink = |path: Option<&std::path::Path>| match path {
+    let sink = |path: Option<&Path>| match path {
         Some(path) => OpenOptions::new().create(true).append(true).open(path).map(Stdio::from),
         None => Ok(Stdio::null()),
     };

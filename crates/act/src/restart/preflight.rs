@@ -98,6 +98,7 @@ where
         supervisor,
         found_supervisor,
         stop_timeout_s: account.stop_timeout_s,
+        ready_timeout_s: account.ready_timeout_s,
         supervisor_trouble: account.trouble,
         main_pid,
         next,

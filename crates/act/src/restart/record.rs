@@ -2,6 +2,7 @@
 
 use crate::restart::process::ProcessId;
 use crate::restart::supervisor::Supervisor;
+use crate::restart::swap::supervised::Written;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -117,6 +118,9 @@ pub struct SupervisedRecord {
     pub own: Option<ProcessId>,
     /// Settings of it that go back to these values in the end; none is a secret.
     pub settle: Vec<(String, String)>,
+    /// The file as the server wrote it for that one start.
+    #[serde(default)]
+    pub written: Option<Written>,
 }
 
 /// How far a supervised swap is.

@@ -43,6 +43,7 @@ const ROLLING: &[&str] = &[
     "+config|set",
     "+client|kill",
     "+replicaof",
+    "+replconf",
     "+failover",
     "+cluster|nodes",
     "+cluster|info",

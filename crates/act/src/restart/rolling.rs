@@ -59,31 +59,41 @@ pub(super) async fn run(work: &mut Work<'_>) -> Result<(), ActError> {
             _ => replicated::hand_over(work, &shard).await?,
         };
         work.verified.offsets_equal = Some(true);
-        refresh(work, shard.primary, &primary).await?;
         if kind == DeploymentKind::Replicated {
+            // Clients that know only this one's address wait: what can be done later is.
+            let keys = come_back(work, shard.primary, &primary).await?;
+            work.done(keys);
             replicated::hand_back(work, &shard, &primary).await?;
+            plain::measure(work, shard.primary).await?;
+        } else {
+            refresh(work, shard.primary, &primary).await?;
         }
     }
     work.link = Link::open(&work.facts.address, work.options).await?;
     Ok(())
 }
 
-/// Restarts one node that takes no writes, and waits until it has what its primary has.
+/// Restarts one node that takes no writes, waits until it has what its primary has, and measures its heap again.
 async fn refresh(work: &mut Work<'_>, node: &Facts, primary: &Address) -> Result<(), ActError> {
+    let keys = come_back(work, node, primary).await?;
+    plain::measure(work, node).await?;
+    let rss = work.nodes.last().and_then(|n| n.rss_after).unwrap_or(0);
+    work.done(format!("{keys}; rss {}", human(rss)));
+    Ok(())
+}
+
+/// Restarts one node and waits until it is in sync; in words, what it has.
+async fn come_back(
+    work: &mut Work<'_>,
+    node: &Facts,
+    primary: &Address,
+) -> Result<String, ActError> {
     plain::restart(work, node, None, Instant::now()).await?;
     follow(work, node, primary).await?;
     work.begin("synced", &node.target())?;
     let begun = Instant::now();
-    let info = in_sync(work, &node.address, primary).await?;
-    plain::measure(work, node).await?;
-    let rss = work.nodes.last().and_then(|n| n.rss_after).unwrap_or(0);
-    let keys = info.keys().unwrap_or(0);
-    work.done(format!(
-        "{keys} keys after {:.1} s; rss {}",
-        begun.elapsed().as_secs_f64(),
-        human(rss)
-    ));
-    Ok(())
+    let keys = in_sync(work, &node.address, primary).await?.keys().unwrap_or(0);
+    Ok(format!("{keys} keys after {:.1} s", begun.elapsed().as_secs_f64()))
 }
 
 /// A node that came up as a primary, for its start says so, is told at once what it is.

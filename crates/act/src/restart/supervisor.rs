@@ -66,6 +66,8 @@ pub(crate) struct Account {
     pub(crate) boot: Option<Boot>,
     /// Seconds it gives a process to stop before it kills it.
     pub(crate) stop_timeout_s: Option<u64>,
+    /// Seconds it gives a process to have loaded everything before it kills it.
+    pub(crate) ready_timeout_s: Option<u64>,
     /// Why it would not start the server again.
     pub(crate) trouble: Option<String>,
 }
@@ -136,14 +138,14 @@ impl Supervisor {
     }
 
     /// Starts the server. Idempotent where the supervisor is: one that has started it by itself is content. A command of
-    /// the user's is a child of ours, which may be the server itself.
+    /// the user's is a child of ours, which may be the server itself; so is a systemctl that waits for a unit.
     pub(crate) async fn start(
         &self,
         address: &Address,
         output: Option<&Path>,
     ) -> Result<Option<Child>, ActError> {
         match self {
-            Self::Systemd { unit } => systemd::start(unit).await?,
+            Self::Systemd { unit } => return systemd::start(unit).map(Some),
             Self::Container { engine, name } => run(engine, &["start", name]).await.map(drop)?,
             Self::Supervisord { program, control } => supervisord::start(program, control).await?,
             Self::Command { line } => return command::start(line, address, output).map(Some),

@@ -176,6 +176,13 @@ async fn after(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     work.verified.config_differs = differs.iter().map(Difference::shown).collect();
     let rss = info.count("used_memory_rss");
     work.done(format!("it answers at {node}; rss {}", human(rss.unwrap_or(0))));
+    if let Some((socket, spare)) = &pair.record.socket {
+        work.note(format!(
+            "its unix socket was made as {}, of which {} is another name; CONFIG GET unixsocket says so until its next start",
+            spare.display(),
+            socket.display()
+        ));
+    }
     work.begin_surely("retire", &node)?;
     pair.retire(work.wish.wait_max).await?;
     work.is_half_way = false;

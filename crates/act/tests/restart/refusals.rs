@@ -1,10 +1,11 @@
 //! What must be refused beforehand, on real servers in real trouble.
 
 use crate::site::{Site, runtime};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use unfrag_act::restart::{Mode, RestartPlan, RestartStatus, Supervisor, Wish, look, plan};
-use unfrag_client::{SampleOptions, Target, connect, sample};
+use unfrag_client::{ConnectOptions, SampleOptions, Target, connect, sample};
 use unfrag_diagnose::diagnose;
 use unfrag_testbed::measure::wait_until;
 use unfrag_testbed::{Kind, require};
@@ -44,6 +45,50 @@ fn a_start_that_would_not_bring_it_back() {
     let why = refused(&site.plan(&with_start(&site, line)));
     assert!(why.contains("tried and failed") && why.contains("maxmemory"), "{why}");
     assert_eq!(site.processes().len(), 1, "a rehearsal leaves nothing running");
+}
+
+/// Not a test of its own: looks at a server whose next start does not answer, until it is killed.
+#[test]
+#[ignore = "started by the test below"]
+fn a_look_that_is_killed() {
+    let get = |name: &str| std::env::var(format!("UNFRAG_LOOKS_{name}")).unwrap();
+    let wish = Wish {
+        mode: Some(Mode::Plain),
+        supervisor: Some(Supervisor::Command { line: get("START") }),
+        ..Wish::default()
+    };
+    let _ = crate::site::facts(
+        &Target::tcp("127.0.0.1", get("PORT").parse().unwrap()),
+        &ConnectOptions::default(),
+        &wish,
+    );
+}
+
+#[test]
+fn a_rehearsal_ends_with_an_unfrag_that_is_killed() {
+    if !require(Kind::Redis8) {
+        return;
+    }
+    let site = Site::start(Kind::Redis8, "");
+    let server = site.processes();
+    let (program, folder) = (site.folder.path().join("redis-server"), site.folder.path().join("t"));
+    std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    let mut looking = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "refusals::a_look_that_is_killed", "--ignored"])
+        .env("UNFRAG_LOOKS_PORT", site.port.to_string())
+        .env("UNFRAG_LOOKS_START", format!("{} {}", program.display(), site.conf().display()))
+        .env("TMPDIR", &folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let rehearsed = || std::fs::read_dir(&folder).unwrap().count();
+    wait_until("the rehearsal", 20, || Ok(site.processes() != server && rehearsed() == 1)).unwrap();
+    looking.kill().unwrap();
+    looking.wait().unwrap();
+    wait_until("its end", 20, || Ok(site.processes() == server && rehearsed() == 0)).unwrap();
 }
 
 #[test]

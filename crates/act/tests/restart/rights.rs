@@ -12,7 +12,7 @@ use unfrag_testbed::{Kind, require};
 fn the_rights_that_are_printed_are_enough() {
     let kinds = [Kind::Redis6, Kind::Redis7, Kind::Redis8, Kind::Valkey9];
     for kind in kinds.into_iter().filter(|&k| require(k)) {
-        for mode in [Mode::Plain, Mode::Swap] {
+        for (mode, supervised) in [(Mode::Plain, false), (Mode::Swap, false), (Mode::Swap, true)] {
             if mode == Mode::Swap && !kind.is_7_or_later() {
                 continue;
             }
@@ -26,18 +26,23 @@ fn the_rights_that_are_printed_are_enough() {
                 password: Some("pw".into()),
                 ..site.options()
             };
-            let wish = Wish { mode: Some(mode), ..site.wish() };
+            let wish = Wish { mode: Some(mode), supervised, ..site.wish() };
             let target = Target::Server(site.address());
             let outcome =
                 crate::site::restart(&target, &options, &site.journals(), &wish, &mut |_| {});
-            assert_eq!(outcome.status, RestartStatus::Done, "{} {mode:?} {outcome:?}", kind.name());
+            assert_eq!(
+                outcome.status,
+                RestartStatus::Done,
+                "{} {mode:?} {supervised} {outcome:?}",
+                kind.name()
+            );
             assert!(outcome.verified.sampled > 50, "{outcome:?}");
             load.wait_for(100);
             let mut connection = site.connection();
             assert_eq!(load.end(|key| connection.get(key).unwrap()).lost, 0);
             let denied: Vec<redis::Value> =
                 redis::cmd("ACL").arg("LOG").query(&mut connection).unwrap();
-            assert!(denied.is_empty(), "{} {mode:?} {denied:?}", kind.name());
+            assert!(denied.is_empty(), "{} {mode:?} {supervised} {denied:?}", kind.name());
         }
     }
 }

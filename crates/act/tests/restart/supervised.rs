@@ -391,7 +391,47 @@ fn a_successor_that_does_not_come_up() {
         let seen = load.end(|key| connection.get(key).unwrap());
         assert_eq!(seen.lost, 0, "{} {seen:?} {undone:?}", kind.name());
         kept.is_in_order(&before, &format!("{} {undone:?}", kind.name()));
+        let edited = site.folder.path().join("server.conf.edited-1");
+        assert_eq!(std::fs::read(edited).unwrap(), b"maxmemory lots\n", "{undone:?}");
     }
+}
+
+/// What somebody writes into the file meanwhile is theirs: it ends the run, or is kept and said.
+#[test]
+fn an_edit_of_the_file_in_mid_run_is_not_lost() {
+    if !require(Kind::Redis8) {
+        return;
+    }
+    let edit = |at: &'static str| {
+        let site = Site::start(Kind::Redis8, "save 3600 1");
+        site.fill(1000);
+        let before = Before::of(&site);
+        let wish = Wish { supervised: true, mode: Some(Mode::Swap), ..site.wish() };
+        let facts = site.facts(&wish);
+        let load = Load::start(site.port, None);
+        let mut events = |event: RestartEvent| {
+            if matches!(&event, RestartEvent::Step { name, .. } if *name == at) {
+                let text = std::fs::read_to_string(site.conf()).unwrap();
+                std::fs::write(site.conf(), text + "maxmemory-samples 7\n").unwrap();
+            }
+        };
+        let outcome = site.carry_out(&facts, &wish, Stop::default(), &mut events);
+        load.wait_for(100);
+        let mut connection = site.connection();
+        assert_eq!(load.end(|key| connection.get(key).unwrap()).lost, 0, "{at} {outcome:?}");
+        (site, before, outcome)
+    };
+    let (site, before, outcome) = edit("launch");
+    assert_eq!(outcome.status, RestartStatus::RolledBack, "{outcome:?}");
+    assert!(outcome.error.as_ref().unwrap().contains("somebody has changed"), "{outcome:?}");
+    let edited = [&before.text[..], b"maxmemory-samples 7\n"].concat();
+    Before { text: edited, ..before }.holds(&site, "launch");
+    let (site, before, outcome) = edit("start");
+    assert_eq!(outcome.status, RestartStatus::Done, "{outcome:?}");
+    before.holds(&site, "start");
+    let edited = site.folder.path().join("server.conf.edited-1");
+    assert!(std::fs::read_to_string(&edited).unwrap().ends_with("maxmemory-samples 7\n"));
+    assert!(outcome.notes.iter().any(|n| n.contains(&edited.display().to_string())), "{outcome:?}");
 }
 
 #[test]

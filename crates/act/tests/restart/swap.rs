@@ -53,6 +53,35 @@ fn nothing_answered_is_lost_and_clients_hardly_wait() {
     }
 }
 
+/// The second process cannot be given the first one's socket at run time: it gets a name of it, each time anew.
+#[test]
+fn clients_of_the_unix_socket_come_back_after_each_swap() {
+    for kind in [Kind::Redis7, Kind::Valkey9].into_iter().filter(|&k| require(k)) {
+        let site = Site::start(kind, "save 3600 1\nunixsocket s");
+        site.fill(100);
+        let socket = site.folder.path().join("s");
+        let process = || {
+            let client = redis::Client::open(format!("unix://{}", socket.display())).unwrap();
+            let found = unfrag_testbed::measure::info(&mut client.get_connection().unwrap());
+            found.unwrap()["process_id"].clone()
+        };
+        let mut before = process();
+        for round in 1..4 {
+            let outcome = site.restart(&swap());
+            assert_eq!(outcome.status, RestartStatus::Done, "{} {round} {outcome:?}", kind.name());
+            let now = process();
+            assert_ne!(now, before, "{} {round}", kind.name());
+            assert_eq!(now, site.info()["process_id"], "{} {round}", kind.name());
+            assert!(outcome.notes.iter().any(|n| n.contains("unix socket")), "{outcome:?}");
+            before = now;
+        }
+        let names = std::fs::read_dir(site.folder.path()).unwrap();
+        let names = names.filter_map(|e| e.unwrap().file_name().into_string().ok());
+        let sockets: Vec<String> = names.filter(|n| n.starts_with("s.unfrag")).collect();
+        assert_eq!(sockets.len(), 1, "{} {sockets:?}", kind.name());
+    }
+}
+
 /// What a swap leaves behind must survive the next start, whoever does it.
 #[test]
 fn a_plain_restart_after_a_swap_has_everything() {

@@ -15,6 +15,11 @@ pub(crate) use super::fix::json;
 pub(crate) fn plan(plan: &RestartPlan, paint: Paint, whole: bool) -> String {
     let mut lines = vec![title(plan, paint)];
     let mut add = |text: String| lines.push(format!("  {}", wrap(&text, paint.width, 2)));
+    if let (Some(rss), Some(floor)) = (plan.rss_bytes, plan.floor_rss_bytes)
+        && floor < rss
+    {
+        add(format!("rss {} -> {}", human(rss), human(floor)));
+    }
     add(format!("{} · mode {}: {}", plan.server, plan.mode.name(), printable(&plan.why)));
     if plan.may_run() {
         add(format!("clients: {}; no write that was answered is lost", plan.gap));
@@ -61,12 +66,7 @@ fn title(plan: &RestartPlan, paint: Paint) -> String {
     let target = printable(&plan.target);
     let gives = match (plan.rss_bytes, plan.floor_rss_bytes) {
         (Some(rss), Some(floor)) if floor < rss => {
-            format!(
-                "gives back about {} (rss {} -> {})",
-                human(rss - floor),
-                human(rss),
-                human(floor)
-            )
+            format!("gives back about {}", human(rss - floor))
         }
         (Some(rss), Some(_)) => format!("gives back nothing (rss {})", human(rss)),
         _ => "what it gives back is not known".to_owned(),
@@ -95,7 +95,7 @@ pub(crate) fn event(event: &RestartEvent, paint: Paint) -> String {
 
 /// What came of it, the answer first.
 pub(crate) fn outcome(o: &RestartOutcome, paint: Paint) -> String {
-    let mut lines = vec![headline(o, paint)];
+    let mut lines = headline(o, paint);
     let mut add = |text: &str| lines.push(format!("  {}", wrap(&printable(text), paint.width, 2)));
     if let Some(error) = &o.error {
         add(error);
@@ -140,7 +140,7 @@ pub(crate) fn outcome(o: &RestartOutcome, paint: Paint) -> String {
     lines.join("\n") + "\n"
 }
 
-fn headline(o: &RestartOutcome, paint: Paint) -> String {
+fn headline(o: &RestartOutcome, paint: Paint) -> Vec<String> {
     let word = match o.status {
         RestartStatus::Done => "DONE",
         RestartStatus::Refused => "REFUSED",
@@ -149,7 +149,7 @@ fn headline(o: &RestartOutcome, paint: Paint) -> String {
     };
     let target = printable(&o.target);
     if o.status != RestartStatus::Done {
-        return format!("{}  {target}", paint.bold(word));
+        return vec![format!("{}  {target}", paint.bold(word))];
     }
     let (before, after) = if o.nodes.len() > 1 {
         (
@@ -159,14 +159,15 @@ fn headline(o: &RestartOutcome, paint: Paint) -> String {
     } else {
         (o.before.rss.unwrap_or(0), o.after.rss.unwrap_or(0))
     };
-    format!(
-        "{}  {target}: {} given back (rss {} -> {}), {} expected",
-        paint.bold(word),
-        signed_human(o.reclaimed_bytes),
-        human(before),
-        human(after),
-        human(o.predicted_bytes)
-    )
+    vec![
+        format!(
+            "{}  {target}: {} given back, {} expected",
+            paint.bold(word),
+            signed_human(o.reclaimed_bytes),
+            human(o.predicted_bytes)
+        ),
+        format!("  rss {} -> {}", human(before), human(after)),
+    ]
 }
 
 fn verified(v: &Verified) -> Vec<String> {
@@ -176,6 +177,8 @@ fn verified(v: &Verified) -> Vec<String> {
             (Some(true), Some(true)) => ", the same in every database, replication offsets equal",
             (Some(true), _) => ", the same in every database",
             (Some(false), _) => ", NOT the same in every database",
+            // Whether anybody wrote meanwhile is not known of a server that loads an append-only file.
+            _ if before == after => "",
             _ => " (clients had written or keys had expired by then)",
         };
         all.push(format!("keys {before} -> {after}{how}"));

@@ -48,6 +48,7 @@ fn alive(facts: &Facts) -> Vec<Reason> {
 fn plain(facts: &Facts, wish: &Wish) -> Vec<Reason> {
     let mut reasons = startable(facts, wish);
     reasons.extend(savable(facts));
+    reasons.extend(loaded_too_late(facts));
     let replicas = facts.info.count("connected_slaves").unwrap_or(0);
     if replicas > 0 && !facts.info.is_replica() {
         match facts.deployment.kind {
@@ -126,6 +127,23 @@ fn startable(facts: &Facts, wish: &Wish) -> Vec<Reason> {
         Ok(_) => reasons.extend(next_start(facts, wish)),
     }
     reasons
+}
+
+/// Bytes of memory that a start fills a second: 100 to 250 MB/s are usual; small keys are the slowest.
+const LOADS_PER_SECOND: u64 = 100_000_000;
+
+/// A supervisor that kills a start before everything is loaded starts it again, and kills it again.
+fn loaded_too_late(facts: &Facts) -> Option<Reason> {
+    let limit_s = facts.ready_timeout_s?;
+    let used = facts.layers.used.unwrap_or(0);
+    let needs_s = used / LOADS_PER_SECOND;
+    (needs_s > limit_s).then(|| {
+        soft(format!(
+            "its unit is Type=notify and kills a start that is not ready after {limit_s} s; loading {} may take {needs_s} s \
+             at 100 MB/s (TimeoutStartSec=infinity in a drop-in lets it)",
+            human(used)
+        ))
+    })
 }
 
 fn next_start(facts: &Facts, wish: &Wish) -> Vec<Reason> {
@@ -343,6 +361,7 @@ fn rolling(facts: &Facts, wish: &Wish) -> Vec<Reason> {
     for node in &nodes {
         reasons.extend(startable(node, wish).into_iter().map(|r| of_node(node, r)));
         reasons.extend(alive(node).into_iter().map(|r| of_node(node, r)));
+        reasons.extend(loaded_too_late(node).map(|r| of_node(node, r)));
         if node.info.flag("cluster_enabled") == Some(true)
             && node.info.text("cluster_state").is_some_and(|s| s != "ok")
         {

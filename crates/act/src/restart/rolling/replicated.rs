@@ -59,8 +59,18 @@ pub(super) async fn failover(link: &mut Link, to: &Address) -> Result<(), ActErr
     };
     let (port, limit) = (port.to_string(), EXCHANGE.as_millis().to_string());
     link.connection.call(&["FAILOVER", "TO", host, &port, "TIMEOUT", &limit]).await?;
-    let deadline = Instant::now() + EXCHANGE * 3;
+    let (begun, deadline) = (Instant::now(), Instant::now() + EXCHANGE * 3);
+    // Writes wait for the replica's word that it has everything: it is asked for it, later ones in case it had not.
+    let mut asks = [0, 20, 100].map(Duration::from_millis).into_iter().peekable();
     loop {
+        if asks.next_if(|after| begun.elapsed() >= *after).is_some() {
+            let (to, options) = (to.clone(), link.options.clone());
+            tokio::spawn(async move {
+                if let Ok(replica) = Link::open(&to, &options).await {
+                    replica.ask_for_acknowledgement();
+                }
+            });
+        }
         let info = link.info().await?;
         if info.text("master_failover_state") == Some("no-failover") {
             return if info.is_replica() {

@@ -45,6 +45,7 @@ fn read(text: &str) -> Account {
     Account {
         boot: boot.map(|b| Boot { is_certain: false, ..b }),
         stop_timeout_s: stop.parse().ok(),
+        ready_timeout_s: None,
         trouble,
     }
 }

@@ -1,10 +1,15 @@
 //! systemd, through systemctl: present wherever systemd is, and it asks for rights as the user expects.
+//!
+//! A unit of `Type=notify` (Debian's) is started only once the server says that it is ready, and a server says so when it
+//! has loaded everything (server.c: main). So nobody waits for `systemctl start` here: it answers when it answers; and a
+//! start that systemd would break off before the data is loaded is objected to beforehand.
 
 use super::{Account, Supervisor, run};
 use crate::ActError;
 use crate::restart::boot::Boot;
 use crate::restart::process::Process;
 use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
 
 /// `0::/system.slice/redis-server.service`; a session's scope or a user's own manager is no unit of the server's.
 pub(super) fn detect(process: &Process) -> Option<Supervisor> {
@@ -19,7 +24,7 @@ pub(super) fn detect(process: &Process) -> Option<Supervisor> {
 }
 
 pub(super) async fn account(unit: &str, process: Option<&Process>) -> Account {
-    let properties = "--property=LoadState,MainPID,ExecStart,TimeoutStopUSec,WorkingDirectory";
+    let properties = "--property=LoadState,MainPID,ExecStart,TimeoutStopUSec,TimeoutStartUSec,Type";
     let output = match run("systemctl", &["show", unit, properties]).await {
         Ok(output) => output,
         Err(error) => return Account { trouble: Some(error.to_string()), ..Account::default() },
@@ -45,6 +50,8 @@ fn read(text: &str, unit: &str, process: Option<&Process>) -> Account {
     Account {
         boot: Boot::from_shell(argv, &known, std::path::Path::new("/")),
         stop_timeout_s: seconds(get("TimeoutStopUSec")),
+        ready_timeout_s: seconds(get("TimeoutStartUSec"))
+            .filter(|_| get("Type").starts_with("notify")),
         trouble,
     }
 }
@@ -67,8 +74,13 @@ fn seconds(text: &str) -> Option<u64> {
     (!text.is_empty()).then_some(all)
 }
 
-pub(super) async fn start(unit: &str) -> Result<(), ActError> {
-    run("systemctl", &["start", unit]).await.map(drop)
+/// Asks for the start; whoever called looks for the server, and at how systemctl ended.
+pub(super) fn start(unit: &str) -> Result<Child, ActError> {
+    let mut command = Command::new("systemctl");
+    command.args(["start", unit]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let fail =
+        |e: std::io::Error| ActError::Unsafe(format!("`systemctl start {unit}` failed: {e}"));
+    command.spawn().map_err(fail)
 }
 
 /// The number of the unit's process; `None` while it has none.
@@ -88,6 +100,11 @@ mod tests {
     fn what_systemctl_shows() {
         let account = read(SHOWN, "redis-server.service", None);
         assert_eq!((account.stop_timeout_s, account.trouble), (Some(90), None));
+        assert_eq!(account.ready_timeout_s, None, "a unit that does not notify is up at once");
+        let notifies = format!("{SHOWN}Type=notify\nTimeoutStartUSec=2min\n");
+        assert_eq!(read(&notifies, "redis-server.service", None).ready_timeout_s, Some(120));
+        let patient = format!("{SHOWN}Type=notify\nTimeoutStartUSec=infinity\n");
+        assert_eq!(read(&patient, "redis-server.service", None).ready_timeout_s, None);
         let boot = account.boot.unwrap();
         assert_eq!(boot.file.as_deref(), Some(std::path::Path::new("/etc/redis/redis.conf")));
         assert_eq!(boot.lines, ["supervised \"systemd\"", "daemonize \"no\""]);

@@ -18,7 +18,10 @@ use crate::restart::launch::{REHEARSED, Rehearsal, random_word, reach, rehearse,
 use crate::restart::preflight::{modules, of_running};
 use crate::restart::process::{Process, ProcessId};
 use crate::restart::record::{RestartRecord, SecondRecord};
+use std::ffi::OsStr;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use unfrag_client::{Address, Connection};
 
@@ -123,11 +126,35 @@ fn record(facts: &Facts, process: &Process) -> Result<SecondRecord, ActError> {
         host,
         ports,
         pid_file: path("pidfile").filter(|p| p.exists()),
-        socket: path("unixsocket").map(|socket| (socket.clone(), spare_path(&socket))),
+        socket: path("unixsocket").as_deref().map(sockets),
         made_append_only: (!is_on).then_some(append_only),
         append_only: is_on,
         saves: !configuration.text("save").trim().is_empty(),
     })
+}
+
+/// The socket that clients look for, and the one that the second process makes. `unixsocket` cannot be set at run time:
+/// a process that came of a swap keeps the spare name, and clients go on looking for the other name of the same socket.
+fn sockets(running: &Path) -> (PathBuf, PathBuf) {
+    const SPARE: [&str; 2] = [".unfrag", ".unfrag-2"];
+    let file = |path: &Path| path.symlink_metadata().ok().map(|m| (m.dev(), m.ino()));
+    let shorter = |end: &&str| {
+        let name = running.as_os_str().as_bytes().strip_suffix(end.as_bytes())?;
+        Some(PathBuf::from(OsStr::from_bytes(name)))
+    };
+    let other = SPARE
+        .iter()
+        .filter_map(shorter)
+        .find(|p| file(p).is_some_and(|f| Some(f) == file(running)));
+    let known = other.unwrap_or_else(|| running.to_owned());
+    let with = |end: &&'static str| {
+        let mut name = known.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let spare = SPARE.iter().map(with).find(|p| p.as_path() != running);
+    let spare = spare.unwrap_or_else(|| spare_path(&known));
+    (known, spare)
 }
 
 /// An address that the server listens on, the machine's own if it can be.

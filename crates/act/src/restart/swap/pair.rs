@@ -120,17 +120,13 @@ impl Pair {
         }
     }
 
-    /// A replica that gets this acknowledges its offset to its primary at once. It has no reply, so the connection that
-    /// sends it is of no use afterwards.
+    /// The second one tells the first at once what it has.
     pub(crate) async fn ask_for_acknowledgement(&mut self) -> Result<(), ActError> {
         if self.nudge.is_none() {
             self.get_ready_to_ask().await?;
         }
-        if let Some(mut link) = self.nudge.take() {
-            tokio::spawn(async move {
-                link.connection.set_response_timeout(Duration::from_secs(1));
-                let _ = link.connection.call(&["REPLCONF", "GETACK", "*"]).await;
-            });
+        if let Some(link) = self.nudge.take() {
+            link.ask_for_acknowledgement();
         }
         Ok(())
     }
@@ -321,5 +317,7 @@ fn link_over(file: &Path, name: &Path) {
     let _ = std::fs::remove_file(&between);
     if std::fs::hard_link(file, &between).is_ok() {
         let _ = std::fs::rename(&between, name);
+        // Where both are names of one file already, renaming does nothing and leaves both.
+        let _ = std::fs::remove_file(&between);
     }
 }

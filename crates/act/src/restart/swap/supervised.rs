@@ -24,13 +24,15 @@
 //! - *The supervisor ends what belongs with its process* (a unit's control group): the second process is in none of it.
 //! - *Replicas that take writes* (`replica-read-only no`): off for the while, or an old connection would be answered a
 //!   write that its server alone gets.
+//! - *Somebody edits the file*: before it is rewritten, that ends the run and the way is back; while it is another one,
+//!   what they wrote is kept under a name of its own, and said.
 //!
 //! An error before the first process is told to end means the way back to it; later it means forward, by `undo`.
 
 mod file;
 mod start;
 
-pub(in crate::restart) use file::{kept_path, put_back as put_back_file};
+pub(in crate::restart) use file::{Written, kept_path, put_back as put_back_file};
 pub(in crate::restart) use start::{is_own, start};
 
 use super::pair::{Pair, write_append_only};
@@ -40,6 +42,7 @@ use crate::link::Link;
 use crate::restart::execute::Work;
 use crate::restart::process::ProcessId;
 use crate::restart::record::{Phase, RestartRecord, SecondRecord, SupervisedRecord};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Settings that the file has of its own for that one start: a command line must not set them.
@@ -91,44 +94,53 @@ pub(super) async fn keep(work: &mut Work<'_>) -> Result<Unit, ActError> {
         output: facts.process.as_ref().ok().and_then(|p| p.output.clone()),
         own: None,
         settle: vec![],
+        written: None,
         file,
     };
     work.record(RestartRecord::Supervised(Box::new(record.clone())))?;
     let original = std::fs::read(&record.file)
         .map_err(|e| ActError::Unsafe(format!("cannot read `{}`: {e}", record.file.display())))?;
-    let unit = Unit { record, original };
+    let mut unit = Unit { record, original };
     let tried = unit.rewrite(&mut work.link).await;
-    unit.put_back()?;
+    unit.put_back(work)?;
     tried?;
     work.done(format!("{} can be rewritten, and is what it was", unit.record.file.display()));
     Ok(unit)
 }
 
 impl Unit {
-    async fn rewrite(&self, link: &mut Link) -> Result<(), ActError> {
+    async fn rewrite(&mut self, link: &mut Link) -> Result<(), ActError> {
         let SupervisedRecord { file, kept, .. } = &self.record;
-        file::keep(file, kept)?;
+        file::keep(file, kept, &self.original)?;
         link.connection.call(&["CONFIG", "REWRITE"]).await?;
-        file::rewritten(file, kept, &self.original)
+        self.record.written = Some(file::rewritten(file, kept, &self.original)?);
+        Ok(())
     }
 
-    /// The file is what it was, and that is proven.
-    fn put_back(&self) -> Result<(), ActError> {
-        let file = &self.record.file;
-        put_back_file(file, &self.record.kept)?;
-        if std::fs::read(file).is_ok_and(|now| now == self.original) {
-            return Ok(());
+    /// The file is what it was; what somebody else made of it meanwhile is kept and said.
+    fn put_back(&mut self, work: &mut Work<'_>) -> Result<(), ActError> {
+        let SupervisedRecord { file, kept, written, .. } = &self.record;
+        if let Some(edited) = put_back_file(file, kept, written.as_ref())? {
+            work.note(said_of_edit(file, &edited));
         }
-        Err(ActError::Unsafe(format!(
-            "`{}` is not what it was when this began: somebody has changed it meanwhile",
-            file.display()
-        )))
+        self.record.written = None;
+        Ok(())
     }
 
     fn note(&mut self, work: &mut Work<'_>, phase: Phase) -> Result<(), ActError> {
         self.record.phase = phase;
         work.record(RestartRecord::Supervised(Box::new(self.record.clone())))
     }
+}
+
+/// What was edited, for people.
+pub(in crate::restart) fn said_of_edit(file: &Path, edited: &Path) -> String {
+    format!(
+        "somebody changed {} while it was another one: what they wrote is in {}, and the file is what it was before; \
+         merge it by hand",
+        file.display(),
+        edited.display()
+    )
 }
 
 /// The second process serves: the supervisor gets its server back, and that one serves.
@@ -146,7 +158,7 @@ pub(super) async fn give_back(
         if unit.record.phase != Phase::Away {
             return Err(error);
         }
-        return Err(return_to_first(work, back, &unit, &filled, error).await);
+        return Err(return_to_first(work, back, &mut unit, &filled, error).await);
     }
     let mut back = start::successor(work, back, &mut unit, &away).await?;
     let begun = Instant::now();
@@ -156,7 +168,7 @@ pub(super) async fn give_back(
     super::launch::carry(work, &mut back).await?;
     exchange_surely(work, &mut back).await?;
     after(work, &mut back).await?;
-    prove(work, &unit).await
+    prove(work, &mut unit).await
 }
 
 /// The first process gets ready to be followed by another one, and ends. An error means that it runs.
@@ -192,6 +204,7 @@ async fn leave(
     unit.record.settle.extend(filled.iter().map(|name| (name.clone(), String::new())));
     unit.note(work, Phase::Away)?;
     unit.rewrite(&mut back.second).await?;
+    unit.note(work, Phase::Away)?;
     let primary = format!("{} {}", back.record.host, back.clients_port());
     let mut wanted = vec![("save", String::new()), ("appendonly", "no".to_owned())];
     wanted.push(("replicaof", primary));
@@ -219,14 +232,14 @@ async fn follow_anew(back: &mut Pair) -> Result<(), ActError> {
 async fn return_to_first(
     work: &mut Work<'_>,
     mut back: Pair,
-    unit: &Unit,
+    unit: &mut Unit,
     filled: &[String],
     why: ActError,
 ) -> ActError {
     work.note(format!("{why}: back to the first process"));
     let begun = Instant::now();
     let result = async {
-        unit.put_back()?;
+        unit.put_back(work)?;
         follow_anew(&mut back).await?;
         synced(work, &mut back, begun).await?;
         exchange_surely(work, &mut back).await?;
@@ -280,13 +293,16 @@ async fn exchange_surely(work: &mut Work<'_>, back: &mut Pair) -> Result<(), Act
 }
 
 /// Who serves is the supervisor's own, and the file is what it was.
-async fn prove(work: &mut Work<'_>, unit: &Unit) -> Result<(), ActError> {
+async fn prove(work: &mut Work<'_>, unit: &mut Unit) -> Result<(), ActError> {
     work.begin_surely("own", &work.facts.target())?;
     work.is_half_way = true;
     let own = is_own(&unit.record.supervisor, &mut work.link).await?;
-    unit.put_back()?;
+    unit.put_back(work)?;
     work.is_half_way = false;
-    work.done(format!("{own}; {} is what it was", unit.record.file.display()));
+    let file = unit.record.file.display();
+    let is_same = std::fs::read(&unit.record.file).is_ok_and(|now| now == unit.original);
+    let what = if is_same { "is what it was" } else { "was changed by somebody meanwhile" };
+    work.done(format!("{own}; {file} {what}"));
     Ok(())
 }
 

@@ -15,6 +15,8 @@ use crate::restart::swap::pair::{
     Pair, own_files, revert_files, set_ports, state, write_append_only,
 };
 use crate::restart::swap::{supervised as forward, the_same_settings};
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use unfrag_client::ConnectOptions;
 
@@ -29,6 +31,8 @@ struct Undo<'a> {
     away: SecondRecord,
     /// Roles were told to change, in that swap.
     handing: bool,
+    /// Where the file is that somebody edited while it was another one.
+    edited: OnceLock<PathBuf>,
 }
 
 pub(super) async fn finish(
@@ -42,7 +46,7 @@ pub(super) async fn finish(
         _ => None,
     });
     let Some(mut away) = away else {
-        forward::put_back_file(&unit.file, &unit.kept)?;
+        forward::put_back_file(&unit.file, &unit.kept, None)?;
         return Ok(format!("{} is what it was; the server serves as before", unit.file.display()));
     };
     if away.second.as_ref().is_none_or(|s| !s.is_alive())
@@ -51,7 +55,12 @@ pub(super) async fn finish(
         away.second = Some(found);
     }
     let handing = run.restart.iter().any(|r| matches!(r, RestartRecord::HandingOver { .. }));
-    Undo { run, options, unit, away, handing }.finish().await
+    let undo = Undo { run, options, unit, away, handing, edited: OnceLock::new() };
+    let said = undo.finish().await?;
+    Ok(match undo.edited.get() {
+        Some(edited) => format!("{said}; {}", forward::said_of_edit(&unit.file, edited)),
+        None => said,
+    })
 }
 
 impl Undo<'_> {
@@ -92,7 +101,11 @@ impl Undo<'_> {
     }
 
     fn put_back(&self) -> Result<(), ActError> {
-        forward::put_back_file(&self.unit.file, &self.unit.kept)
+        let SupervisedRecord { file, kept, written, .. } = self.unit;
+        if let Some(edited) = forward::put_back_file(file, kept, written.as_ref())? {
+            let _ = self.edited.set(edited);
+        }
+        Ok(())
     }
 
     /// Both live: the first one serves again.

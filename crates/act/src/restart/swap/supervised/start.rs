@@ -60,7 +60,7 @@ pub(super) async fn successor(
     let (link, id) = start(&unit.record, &work.facts.address, away, &back.first, limit).await?;
     let snapshot = work.facts.disk.folder.join(work.facts.configuration.text("dbfilename"));
     launch::put_back(&snapshot, &spare_path(&snapshot));
-    unit.put_back()?;
+    unit.put_back(work)?;
     unit.record.own = Some(id.clone());
     unit.note(work, Phase::Back)?;
     let pair = Pair::way_back_to(away, back.first, link, id.clone(), unit.record.settle.clone())?;
