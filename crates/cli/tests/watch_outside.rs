@@ -200,6 +200,32 @@ fn a_browser_shows_hostile_text_as_text() {
     }
 }
 
+#[test]
+fn while_the_store_is_away_the_page_shows_all_that_is_known() {
+    if !require(Kind::Redis7) || !has("chromium") {
+        return;
+    }
+    let server = Server::start(Kind::Redis7, &Options::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("watch.toml");
+    // Nothing listens there.
+    let text = format!(
+        "targets = [\"{}\"]\n[history]\nprometheus = \"http://127.0.0.1:1\"\nlocal = false\n",
+        server.address()
+    );
+    std::fs::write(&config, text).unwrap();
+    let (_watch, address) =
+        watch(folder.path(), &["--config".to_owned(), config.display().to_string()]);
+    until("a reading", || {
+        get(&address, "/api/v1/overview").is_some_and(|text| text.contains("\"verdict\":\""))
+    });
+    let page = dom(&address, "#/server/1");
+    for wanted in ["The store of figures cannot be read", "What would come back", "What happened"] {
+        assert!(page.contains(wanted), "{wanted}: {page}");
+    }
+    assert!(!page.contains("The watch does not answer"), "{page}");
+}
+
 /// A fake, and said to be: it answers everything with an error that is markup.
 fn hostile_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -273,6 +299,12 @@ fn top_is_usable_on_80_by_24() {
     terminal.tmux(&["send-keys", "Enter"]);
     let zoomed = terminal.shows("Enter back");
     assert!(zoomed.contains("mem_fragmentation_ratio") || zoomed.contains("allocator"), "{zoomed}");
+    // What belongs to a finding stands behind its mark, however long it is.
+    let marked =
+        |l: &&str| ["URGENT", "ACT", "watch", "info", " "].iter().any(|m| l.starts_with(m));
+    let mut below = zoomed.lines().skip_while(|l| !l.starts_with("ACT"));
+    let stray = below.find(|l| !marked(l) && !l.is_empty() && !l.starts_with("j k"));
+    assert_eq!(stray, None, "{zoomed}");
     terminal.tmux(&["send-keys", "?"]);
     terminal.shows("next order");
     terminal.tmux(&["send-keys", "x"]);

@@ -68,11 +68,22 @@ pub struct Fleet {
     problems: Mutex<BTreeMap<String, String>>,
 }
 
+/// What is known of a server's name before it is read.
+struct Known {
+    id: i64,
+    line: Line,
+    last_run_s: Option<i64>,
+    is_new: bool,
+}
+
 #[derive(Debug)]
 struct Watched {
     node: Arc<Node>,
     task: JoinHandle<()>,
 }
+
+/// The heading under which it is said that one server is watched under several names.
+const TWINS: &str = "watched twice";
 
 impl Drop for Watched {
     fn drop(&mut self) {
@@ -142,8 +153,8 @@ impl Fleet {
             node.state().primary = primary;
             return;
         }
-        let (id, line, is_new) = self.known(&address.to_string());
-        let state = State { primary, line, ..State::default() };
+        let Known { id, line, last_run_s, is_new } = self.known(&address.to_string());
+        let state = State { primary, line, last_run_s, ..State::default() };
         let node = Arc::new(Node::new(id, group, address.clone(), options.clone(), state));
         if is_new {
             self.record(&node, Kind::Begun, format!("watched from now on, as part of {group}"));
@@ -156,24 +167,26 @@ impl Fleet {
         nodes.get(address).map(|w| Arc::clone(&w.node))
     }
 
-    /// The key and the past day of a name, and whether it was never seen before.
-    fn known(&self, name: &str) -> (i64, Line, bool) {
+    /// What is known of a name from before.
+    fn known(&self, name: &str) -> Known {
         let fresh = || self.next_id.fetch_add(1, Ordering::Relaxed);
-        let Some(history) = &self.history else { return (fresh(), Line::default(), true) };
-        let (key, is_new) = match history.key(name) {
+        let unknown = |id, is_new| Known { id, line: Line::default(), last_run_s: None, is_new };
+        let Some(history) = &self.history else { return unknown(fresh(), true) };
+        let (id, is_new) = match history.key(name) {
             Ok(key) => key,
             Err(error) => {
                 tracing::error!(%error, target = name, "no key for a server: its history is not kept");
-                return (-fresh(), Line::default(), false);
+                return unknown(-fresh(), false);
             }
         };
-        let mut line = Line::default();
+        let mut known = unknown(id, is_new);
+        let Ok(reader) = Reader::open(history.path()) else { return known };
         let from_s = crate::clock::now_s() - SPAN_S;
-        let past = Reader::open(history.path()).and_then(|r| r.minutes(key, from_s));
-        for point in past.unwrap_or_default() {
-            line.push(&point);
+        for point in reader.minutes(id, from_s).unwrap_or_default() {
+            known.line.push(&point);
         }
-        (key, line, is_new)
+        known.last_run_s = reader.last_outcome_s(id).ok().flatten();
+        known
     }
 
     /// Watches a server no longer.
@@ -202,6 +215,29 @@ impl Fleet {
         }
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         problems.retain(|group, _| seeds.iter().any(|s| s.name == *group));
+    }
+
+    /// Says so when one process is watched under several names: its bytes count twice, and its alerts come twice.
+    pub(crate) fn note_twins(&self) {
+        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for node in self.nodes() {
+            let run_id = node.view().map(|v| v.run_id.clone()).filter(|id| !id.is_empty());
+            if let Some(run_id) = run_id.filter(|_| node.state().failure.is_none()) {
+                names.entry(run_id).or_default().push(node.name.clone());
+            }
+        }
+        let twins: Vec<String> =
+            names.into_values().filter(|n| n.len() > 1).map(|n| n.join(" and ")).collect();
+        let problem = twins.first().map(|first| {
+            let more = match twins.len() - 1 {
+                0 => String::new(),
+                n => format!(" (and {n} more like this)"),
+            };
+            format!(
+                "{first} are one process{more}: its bytes count twice here; watch it under one name"
+            )
+        });
+        self.set_problem(TWINS, problem);
     }
 
     fn start(self: &Arc<Self>, node: Arc<Node>) {
