@@ -157,11 +157,11 @@ def soak():
             clock.write_text(dice.choice(["+3600\n", "-7200\n", "+3d\n", "-1d\n", "+0\n", "+0\n"]))
             counts["clock"] = counts.get("clock", 0) + 1
         if small and beat % 90 == 60:
-            with (data / "fill").open("wb") as f:
+            # Unbuffered: what a buffer still held would fail once more when it is closed.
+            with (data / "fill").open("wb", buffering=0) as f:
                 try:
                     while True:
-                        f.write(bytes(1 << 16))
-                        f.flush()
+                        f.write(bytes(4096))
                 except OSError:
                     full += 1
         if small and beat % 90 == 80:

@@ -125,6 +125,16 @@ impl Watch {
     }
 }
 
+/// A process that ends with the test, however that ends.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -321,7 +331,7 @@ fn systemd_hears_that_it_is_ready_alive_and_ending_and_its_log_is_json() {
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     // Nothing listens there: it is shown as lost, and all else goes on.
-    let mut child = Command::new("sh")
+    let child = Command::new("sh")
         .args(["-c", "export WATCHDOG_PID=$$; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_unfrag")])
         .args(["watch", "127.0.0.1:1", "--listen", "127.0.0.1:0", "--log", "json"])
         .env("NOTIFY_SOCKET", &path)
@@ -330,6 +340,7 @@ fn systemd_hears_that_it_is_ready_alive_and_ending_and_its_log_is_json() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut child = Ended(child);
     let mut heard = String::new();
     let mut until = |wanted: &str, times: usize| {
         while heard.matches(wanted).count() < times {
@@ -342,11 +353,11 @@ fn systemd_hears_that_it_is_ready_alive_and_ending_and_its_log_is_json() {
     until("READY=1", 1);
     until("WATCHDOG=1", 4);
     until("STATUS=1 servers, 1 do not answer", 1);
-    signal(child.id(), "TERM").unwrap();
+    signal(child.0.id(), "-TERM").unwrap();
     until("STOPPING=1", 1);
     let mut log = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    assert!(child.wait().unwrap().success());
+    child.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(child.0.wait().unwrap().success());
     assert!(folder.path().join("state/history.sqlite").exists());
     assert!(log.lines().count() > 2, "{log}");
     for line in log.lines() {
@@ -653,7 +664,7 @@ fn the_policy_acts_in_its_window_and_says_why() {
     };
     watch.until("the cool-down", |w| (cooling(w) == 1).then_some(()));
     // It outlives the process: a restart of the watch is no reason to act again.
-    signal(watch.child.id(), "KILL").unwrap();
+    signal(watch.child.id(), "-KILL").unwrap();
     watch.child.wait().unwrap();
     let again = Watch::start(folder.path(), &["--config", file.to_str().unwrap()]);
     again.until("the cool-down after a restart", |w| (cooling(w) == 2).then_some(()));

@@ -290,6 +290,8 @@ fn top_is_usable_on_80_by_24() {
     // Colour is off, so that the parts of the bar are told by their letters.
     let program = env!("CARGO_BIN_EXE_unfrag");
     let terminal = Terminal::run(&format!("{program} top --color never {other} {worst}"));
+    // Both have been read by then: before, the first of them stands on top.
+    terminal.shows("1 to act on");
     let list = terminal.shows("would come back");
     let line = |screen: &str, wanted: &str| screen.lines().position(|l| l.contains(wanted));
     let rows = terminal.shows(&other);

@@ -454,8 +454,9 @@ mod tests {
         let (new, is_new) = history.key("new").unwrap();
         assert!(is_new && new != old);
         assert_eq!(history.key("new").unwrap(), (new, false));
-        let text = "x".to_owned();
-        history.write(Job::Event(new, Event { at_s: 1, kind: crate::event::Kind::Begun, text }));
+        // Now: an old one would be swept out.
+        let (at_s, text) = (crate::clock::now_s(), "x".to_owned());
+        history.write(Job::Event(new, Event { at_s, kind: crate::event::Kind::Begun, text }));
         history.flush();
         assert!(history.health().trouble().is_some());
         other.execute_batch("COMMIT").unwrap();
