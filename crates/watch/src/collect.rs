@@ -147,7 +147,9 @@ async fn read(node: &Node, settings: &Settings, keep: &mut Keep) -> Result<bool,
         refresh(&mut connection, &settings.sample, sample).await?;
         let restarted = sample.info.text("run_id") != run_id.as_deref();
         let moved = Levels::of(sample).have_moved(keep.deep);
-        deep = restarted || (age_ms >= MIN_DEEP_MS && moved);
+        let forgotten = !keep.bins.is_empty()
+            && sample.malloc_stats.as_ref().is_some_and(|stats| stats.bins.is_empty());
+        deep = restarted || (age_ms >= MIN_DEEP_MS && (moved || forgotten));
         // Old bins beside new figures promised all of a server's RSS once, right after a fix.
         if let Some(stats) = sample.malloc_stats.as_mut().filter(|_| moved && !deep) {
             stats.forget_counts();
