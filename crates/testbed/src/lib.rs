@@ -12,6 +12,7 @@ pub mod misbehaving;
 mod server;
 mod signal;
 pub mod tls;
+mod watchdog;
 pub mod workload;
 
 pub use error::Error;
@@ -19,3 +20,4 @@ pub use kind::{Kind, require};
 pub use lab::Lab;
 pub use server::{Options, Server};
 pub use signal::signal;
+pub use watchdog::{LIFETIME, Watchdog};

@@ -4,7 +4,7 @@ mod ports;
 mod process;
 
 use crate::measure::command;
-use crate::{Error, Kind};
+use crate::{Error, Kind, LIFETIME, Watchdog};
 use ports::Ports;
 use process::Recipe;
 use std::path::{Path, PathBuf};
@@ -36,10 +36,13 @@ impl Options {
     }
 }
 
-/// A running server. Dropping it ends exactly this process and what it forked, and removes its folder.
+/// A running server. Dropping it ends exactly this process and what it forked, and removes its folder; so that no
+/// connection to a hung one waits for ever, it is killed after [`LIFETIME`].
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    /// None while it is shut down.
+    watchdog: Option<Watchdog>,
     recipe: Recipe,
     folder: TempDir,
 }
@@ -74,7 +77,8 @@ impl Server {
         let options = options.clone();
         let recipe = Recipe { program: program.clone(), kind, options, ports: Ports::find() };
         let child = recipe.spawn(folder.path()).map_err(start)?;
-        let mut server = Self { child, recipe, folder };
+        let watchdog = Some(watched(&child));
+        let mut server = Self { child, watchdog, recipe, folder };
         server.wait_until_up()?;
         Ok(server)
     }
@@ -114,19 +118,14 @@ impl Server {
         self.folder.path().join(process::SOCKET)
     }
 
-    /// A connection, logged in, with timeouts.
+    /// A connection, logged in. It waits for an answer for as long as the server lives.
     pub fn connection(&self) -> Result<redis::Connection, Error> {
         let password = self.recipe.options.password.as_ref();
         let login = password.map(|p| format!(":{p}@")).unwrap_or_default();
         let url = format!("redis://{login}127.0.0.1:{}/", self.port());
-        let connect = || {
-            let client = redis::Client::open(url)?;
-            let connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
-            connection.set_read_timeout(Some(Duration::from_secs(60)))?;
-            connection.set_write_timeout(Some(Duration::from_secs(60)))?;
-            Ok(connection)
-        };
-        connect().map_err(|source| Error::Command { what: "connect", source })
+        redis::Client::open(url)
+            .and_then(|client| client.get_connection_with_timeout(Duration::from_secs(5)))
+            .map_err(|source| Error::Command { what: "connect", source })
     }
 
     /// Stops it with SHUTDOWN SAVE and starts it again on the same folder and port: the zero-loss restart.
@@ -154,6 +153,7 @@ impl Server {
             .recipe
             .spawn(self.folder.path())
             .map_err(|source| Error::Start { program: self.recipe.program.clone(), source })?;
+        self.watchdog = Some(watched(&self.child));
         self.wait_until_up()
     }
 
@@ -161,6 +161,7 @@ impl Server {
         let deadline = Instant::now() + Duration::from_secs(UP_SECONDS);
         while Instant::now() < deadline {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
+                self.watchdog = None;
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -195,6 +196,10 @@ impl Server {
     /// True once it has loaded; a replica without its primary (MASTERDOWN) is up, too.
     fn answers(&self) -> bool {
         let Ok(mut connection) = self.connection() else { return false };
+        // Asked again when it is interrupted or late.
+        if connection.set_read_timeout(Some(Duration::from_secs(UP_SECONDS))).is_err() {
+            return false;
+        }
         let is_up = match redis::cmd("PING").query::<String>(&mut connection) {
             Ok(_) => true,
             Err(error) => error.code() == Some("MASTERDOWN"),
@@ -213,8 +218,15 @@ impl Server {
     }
 }
 
+/// Its process id is its own until we reap it, which disarms the watchdog first or at the same time.
+fn watched(child: &Child) -> Watchdog {
+    let pid = child.id();
+    Watchdog::after(LIFETIME, move || process::kill(pid))
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
+        self.watchdog = None;
         process::end(&mut self.child);
     }
 }
@@ -236,7 +248,7 @@ mod tests {
             let recipe = Recipe { program: kind.binary().unwrap(), kind, options, ports };
             let folder = tempfile::tempdir().unwrap();
             let child = recipe.spawn(folder.path()).unwrap();
-            let ours = Server { child, recipe, folder };
+            let ours = Server { child, watchdog: None, recipe, folder };
             wait_until("the socket", UP_SECONDS, || Ok(ours.socket().exists())).unwrap();
             assert!(stranger.answers() && !ours.answers(), "{}", kind.name());
         }

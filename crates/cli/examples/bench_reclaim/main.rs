@@ -6,8 +6,10 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement's own report")]
 
+mod layers;
 mod method;
 
+use layers::Layers;
 use method::{Method, Run};
 use redis::Commands;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use unfrag_client::{Address, ConnectOptions};
 use unfrag_testbed::workload::Workload;
 use unfrag_testbed::{Kind, Lab, Options, Server, measure};
 
+/// Heads of what [`layers::Left`] prints.
+const LEFT: &str = "   data (table)  holes  pages  recs  rest";
 /// Latency before anything is done.
 const BASELINE: Duration = Duration::from_secs(5);
 
@@ -33,11 +37,12 @@ fn main() {
     let methods = word(4, "unfrag,recipe,purge,nothing");
     let methods: Vec<Method> = methods.split(',').filter_map(Method::named).collect();
     println!(
-        "MiB of RSS; efficiency: given back / given back by a restart; table: the part of the restart's gain that is the\n\
-         key table's old size; latency in ms of a PING every 2 ms: added at p99.9, worst; slowest: by the server's own account"
+        "MiB of RSS; efficiency: given back / given back by a restart; latency in ms of a PING every 2 ms: added at p99.9, worst;\n\
+         slowest: by the server's own account; left: where a restart would still find something, in MiB: data (table: of it\n\
+         the key table's old size), holes in pages, pages that hold nothing, the allocator's records of the peak, the rest"
     );
     println!(
-        "{:<13}{:<12}{:<8}{:>8}{:>8}{:>8}{:>7}{:>7}{:>6}{:>9}{:>7}{:>7}{:>7}{:>6}{:>6}  slowest",
+        "{:<13}{:<12}{:<8}{:>8}{:>8}{:>8}{:>7}{:>6}{:>9}{:>7}{:>7}{:>7}{:>6}{:>6}{LEFT}  slowest",
         "server",
         "workload",
         "method",
@@ -45,7 +50,6 @@ fn main() {
         "before",
         "after",
         "floor",
-        "table",
         "eff.",
         "expected",
         "took",
@@ -71,7 +75,6 @@ fn row(kind: Kind, workload: Workload, method: Method, fill_bytes: u64, unfrag: 
         redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut connection).unwrap();
     }
     redis::cmd("SLOWLOG").arg("RESET").exec(&mut connection).unwrap();
-    let table_before = table(&mut connection);
     let stop = Arc::new(AtomicBool::new(false));
     let load = steady_load(&lab.server, &stop);
     let probe = Probe::start(
@@ -93,14 +96,15 @@ fn row(kind: Kind, workload: Workload, method: Method, fill_bytes: u64, unfrag: 
     load.join().unwrap();
     let slowest = slowest(&mut connection);
     let (_, after) = measure::used_and_rss(&mut connection).unwrap();
+    let layers_after = Layers::read(&mut connection);
     drop(connection);
     lab.server.restart().unwrap();
     let mut connection = lab.server.connection().unwrap();
     let (_, floor) = measure::used_and_rss(&mut connection).unwrap();
-    let table_gain = table_before.saturating_sub(table(&mut connection));
+    let left = layers_after.over(&Layers::read(&mut connection));
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     println!(
-        "{:<13}{:<12}{:<8}{:>8}{:>8.1}{:>8.1}{:>7.1}{:>7.1}{:>6.3}{:>9}{:>6.1}s{:>7.1}{:>7.1}{:>6}{:>6}  {slowest}",
+        "{:<13}{:<12}{:<8}{:>8}{:>8.1}{:>8.1}{:>7.1}{:>6.3}{:>9}{:>6.1}s{:>7.1}{:>7.1}{:>6}{:>6}{left}  {slowest}",
         kind.name(),
         workload.name(),
         method.name(),
@@ -108,7 +112,6 @@ fn row(kind: Kind, workload: Workload, method: Method, fill_bytes: u64, unfrag: 
         mib(before),
         mib(after),
         mib(floor),
-        mib(table_gain),
         (before as f64 - after as f64) / (before as f64 - floor as f64),
         expected(&run, before.saturating_sub(after)),
         took.as_secs_f64(),
@@ -127,20 +130,6 @@ fn expected(run: &Run, given_back: u64) -> String {
 
 fn added(baseline: Percentiles, during: Percentiles) -> f64 {
     during.p999.saturating_sub(baseline.p999) as f64 / 1000.0
-}
-
-/// Bytes of the key table of db 0.
-fn table(connection: &mut redis::Connection) -> u64 {
-    let stats: std::collections::HashMap<String, redis::Value> =
-        redis::cmd("MEMORY").arg("STATS").query(connection).unwrap();
-    let Some(redis::Value::Array(db)) = stats.get("db.0") else { return 0 };
-    let at = db.iter().position(
-        |v| matches!(v, redis::Value::BulkString(name) if name == b"overhead.hashtable.main"),
-    );
-    match at.and_then(|at| db.get(at + 1)) {
-        Some(redis::Value::Int(bytes)) => u64::try_from(*bytes).unwrap_or(0),
-        _ => 0,
-    }
 }
 
 /// A reader and writer of a few hundred commands a second.

@@ -57,11 +57,16 @@ pub(super) fn end(child: &mut Child) {
     if matches!(child.try_wait(), Ok(None)) {
         signal(child.id(), Signal::STOP);
         for forked in children(child.id()) {
-            signal(forked, Signal::KILL);
+            kill(forked);
         }
     }
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// Ends a process by its id.
+pub(super) fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
 }
 
 fn signal(pid: u32, signal: Signal) {
