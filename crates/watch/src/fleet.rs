@@ -203,15 +203,29 @@ impl Fleet {
     /// Takes new seeds over: servers of targets that stay begin a new task with the new credentials and keep what is known
     /// of them, the others leave.
     pub(crate) fn renew(self: &Arc<Self>, seeds: &[crate::follow::Seed]) {
-        for node in self.nodes() {
-            let Some(seed) = seeds.iter().find(|s| s.name == node.group) else {
-                self.remove(&node.address, "it is no longer in the configuration");
-                continue;
-            };
-            let state = std::mem::take(&mut *node.state());
-            let renewed =
-                Node::new(node.id, &node.group, node.address.clone(), seed.options.clone(), state);
-            self.start(Arc::new(renewed));
+        let mut gone = vec![];
+        {
+            // In one hold: a scrape in between would see servers without their figures.
+            let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+            for watched in nodes.values_mut() {
+                let node = Arc::clone(&watched.node);
+                let Some(seed) = seeds.iter().find(|s| s.name == node.group) else {
+                    gone.push(node.address.clone());
+                    continue;
+                };
+                let state = std::mem::take(&mut *node.state());
+                let (address, options) = (node.address.clone(), seed.options.clone());
+                *watched = self.watching(Arc::new(Node::new(
+                    node.id,
+                    &node.group,
+                    address,
+                    options,
+                    state,
+                )));
+            }
+        }
+        for address in &gone {
+            self.remove(address, "it is no longer in the configuration");
         }
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         problems.retain(|group, _| seeds.iter().any(|s| s.name == *group));
@@ -241,9 +255,14 @@ impl Fleet {
     }
 
     fn start(self: &Arc<Self>, node: Arc<Node>) {
-        let task = tokio::spawn(crate::collect::run(Arc::clone(&node), Arc::clone(self)));
+        let watched = self.watching(node);
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        nodes.insert(node.address.clone(), Watched { node, task });
+        nodes.insert(watched.node.address.clone(), watched);
+    }
+
+    fn watching(self: &Arc<Self>, node: Arc<Node>) -> Watched {
+        let task = tokio::spawn(crate::collect::run(Arc::clone(&node), Arc::clone(self)));
+        Watched { node, task }
     }
 
     /// Ends all tasks and hands what is not packed to the history.
