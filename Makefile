@@ -1,6 +1,6 @@
 # The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
 .PHONY: demo test lint docs cases servers bench bench-keys bench-reclaim bench-rdb bench-restart bench-watch \
-	size-truth rdb-agreement fuzz-rdb test-kills test-supervised replay
+	size-truth rdb-agreement fuzz-rdb test-kills test-supervised replay soak-watch
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -63,6 +63,11 @@ bench-watch: servers
 	$(CARGO) build --release --quiet --bin unfrag
 	$(CARGO) build --release --quiet --package unfrag-watch --examples
 	$(PYTHON) scripts/bench_watch.py target/release/unfrag target/release/examples target/servers
+
+# A day of looks in a quarter of an hour, over real servers that hang, flap and move; SECONDS_SOAKED=120 for a trial.
+soak-watch: servers
+	$(CARGO) build --release --quiet --bin unfrag
+	$(PYTHON) scripts/soak_watch.py target/release/unfrag target/servers
 
 # Recorded histories and real incidents through the alerts, beside `ratio > 1.5 for 10m`.
 replay:

@@ -7,6 +7,7 @@ use unfrag_client::{ClientError, ErrorKind, TargetError, files::FileError};
 use unfrag_diagnose::AdvisoryError;
 use unfrag_watch::config::ConfigError;
 use unfrag_watch::daemon::WatchError;
+use unfrag_watch::history::HistoryError;
 
 /// What the shell gets. The numbers are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +77,9 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
             return of_client(error.kind());
         }
         match cause.downcast_ref() {
-            Some(WatchError::Listen { .. }) => return Exit::Usage,
+            Some(WatchError::Listen { .. } | WatchError::History(HistoryError::InUse { .. })) => {
+                return Exit::Usage;
+            }
             Some(WatchError::History(_)) => return Exit::Unreadable,
             _ => {}
         }

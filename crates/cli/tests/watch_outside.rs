@@ -200,6 +200,32 @@ fn a_browser_shows_hostile_text_as_text() {
     }
 }
 
+#[test]
+fn while_the_store_is_away_the_page_shows_all_that_is_known() {
+    if !require(Kind::Redis7) || !has("chromium") {
+        return;
+    }
+    let server = Server::start(Kind::Redis7, &Options::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("watch.toml");
+    // Nothing listens there.
+    let text = format!(
+        "targets = [\"{}\"]\n[history]\nprometheus = \"http://127.0.0.1:1\"\nlocal = false\n",
+        server.address()
+    );
+    std::fs::write(&config, text).unwrap();
+    let (_watch, address) =
+        watch(folder.path(), &["--config".to_owned(), config.display().to_string()]);
+    until("a reading", || {
+        get(&address, "/api/v1/overview").is_some_and(|text| text.contains("\"verdict\":\""))
+    });
+    let page = dom(&address, "#/server/1");
+    for wanted in ["The store of figures cannot be read", "What would come back", "What happened"] {
+        assert!(page.contains(wanted), "{wanted}: {page}");
+    }
+    assert!(!page.contains("The watch does not answer"), "{page}");
+}
+
 /// A fake, and said to be: it answers everything with an error that is markup.
 fn hostile_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -110,6 +110,15 @@ impl MallocStats {
         reader.finish()
     }
 
+    /// Leaves what a build is, and forgets what was counted: for when memory has moved since.
+    pub fn forget_counts(&mut self) {
+        self.quantum_bytes = self.is_bundled().map(|bundled| if bundled { 8 } else { 16 });
+        self.totals = Totals::default();
+        (self.dirty_pages, self.muzzy_pages, self.tcache_bytes) = (None, None, None);
+        self.bins.clear();
+        self.large.clear();
+    }
+
     /// True when the tables account for nearly all that the totals say is allocated: a paste is often cut.
     pub fn is_complete(&self) -> bool {
         let small = sum(self.bins.iter().map(|b| b.live_regions.saturating_mul(b.size_bytes)));

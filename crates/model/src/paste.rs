@@ -7,11 +7,24 @@
 /// code fences and escaped underscores removed.
 pub fn lines(text: &str) -> impl Iterator<Item = String> {
     text.split('\n').flat_map(|physical| {
-        // A JSON- or redis-cli-quoted reply holds its line ends as the two characters \ and n.
-        let parts: Vec<String> =
-            physical.replace("\\r\\n", "\n").replace("\\n", "\n").split('\n').map(clean).collect();
-        parts
+        let plain = plain(physical).map(str::to_owned);
+        let parts = if plain.is_none() { repaired(physical) } else { vec![] };
+        plain.into_iter().chain(parts)
     })
+}
+
+/// The line without its end, when it is one that needs no repair: what a server itself answered. A watch of a thousand
+/// servers reads twenty thousand of them a second.
+fn plain(physical: &str) -> Option<&str> {
+    let line = physical.trim();
+    let first = line.bytes().next()?;
+    let is_plain = |b: u8| matches!(b, b' '..=b'~') && !b"\\*`\"';".contains(&b);
+    ((first.is_ascii_alphanumeric() || first == b'#') && line.bytes().all(is_plain)).then_some(line)
+}
+
+fn repaired(physical: &str) -> Vec<String> {
+    // A JSON- or redis-cli-quoted reply holds its line ends as the two characters \ and n.
+    physical.replace("\\r\\n", "\n").replace("\\n", "\n").split('\n').map(clean).collect()
 }
 
 fn clean(line: &str) -> String {
@@ -62,6 +75,20 @@ mod tests {
         ] {
             assert_eq!(lines(disguised).collect::<Vec<_>>(), ["used_memory:123"], "{disguised:?}");
         }
+    }
+
+    #[test]
+    fn a_plain_line_is_what_repairing_it_would_make_of_it() {
+        let info = include_str!("../../cli/tests/data/fragmented/info.txt");
+        let more = "used_memory:1\r\n# Memory \n a:b\nx:**\nx:y;\nmodule:name=a,ver=1\n#\n1. a\nk:\ta\nname: \\_x";
+        let mut plain_ones = 0;
+        for physical in info.split('\n').chain(more.split('\n')) {
+            if let Some(line) = plain(physical) {
+                plain_ones += 1;
+                assert_eq!(repaired(physical), [line]);
+            }
+        }
+        assert!(plain_ones > 30, "{plain_ones}");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! A stand-in for many servers, for `make bench-watch`: `standin REAL FIRST_PORT COUNT`.
 //!
 //! It listens on COUNT ports and answers every command with the bytes that a real server (REAL, `host:port`) gave to the
-//! same command within the last minute. It is no server: it holds no data, and all its ports look alike.
+//! same command within the last minute, but for its run id, which is each port's own. It is no server: it holds no data.
 #![expect(clippy::print_stdout, reason = "a tool for a terminal")]
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ async fn main() -> Result<(), Failed> {
             while let Ok((stream, _)) = listener.accept().await {
                 let (answers, real) = (Arc::clone(&answers), real.clone());
                 // A client that goes away is the usual end.
-                tokio::spawn(async move { drop(serve(stream, &answers, &real).await) });
+                tokio::spawn(async move { drop(serve(stream, port, &answers, &real).await) });
             }
         });
     }
@@ -40,13 +41,18 @@ async fn main() -> Result<(), Failed> {
     Ok(())
 }
 
-async fn serve(mut client: TcpStream, answers: &Answers, real: &str) -> Result<(), Failed> {
+async fn serve(
+    mut client: TcpStream,
+    port: u16,
+    answers: &Answers,
+    real: &str,
+) -> Result<(), Failed> {
     let (mut buffer, mut chunk) = (vec![], [0u8; 4096]);
     loop {
         while let Some(length) = command_length(&buffer) {
             let command: Vec<u8> = buffer.drain(..length).collect();
             let answer = answer(&command, answers, real).await?;
-            client.write_all(&answer).await?;
+            client.write_all(&named(&answer, port)).await?;
         }
         let n = client.read(&mut chunk).await?;
         if n == 0 {
@@ -54,6 +60,20 @@ async fn serve(mut client: TcpStream, answers: &Answers, real: &str) -> Result<(
         }
         buffer.extend_from_slice(chunk.get(..n).unwrap_or_default());
     }
+}
+
+/// The answer with a run id of this port's own, of the same length.
+fn named(answer: &[u8], port: u16) -> Cow<'_, [u8]> {
+    let key = b"\nrun_id:";
+    let Some(at) = answer.windows(key.len()).position(|w| w == key) else {
+        return Cow::Borrowed(answer);
+    };
+    let mut own = answer.to_vec();
+    let number = format!("{port:05}");
+    if let Some(place) = own.get_mut(at + key.len()..at + key.len() + number.len()) {
+        place.copy_from_slice(number.as_bytes());
+    }
+    Cow::Owned(own)
 }
 
 async fn answer(command: &[u8], answers: &Answers, real: &str) -> Result<Arc<[u8]>, Failed> {

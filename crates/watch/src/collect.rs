@@ -6,13 +6,13 @@ use crate::alert::{Change, Look, Quiet};
 use crate::event::{self, Event, Identity, Kind};
 use crate::fleet::{Fleet, Settings};
 use crate::history::Job;
-use crate::line::SPAN_S;
+use crate::line::{Line, SPAN_S};
 use crate::node::{Failure, Node, View};
 use crate::point::Point;
 use crate::schedule;
 use crate::trend::Outlook;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use unfrag_client::{ClientError, Connection, connect, refresh, sample};
 use unfrag_diagnose::diagnose_with;
 use unfrag_model::malloc_stats::Bin;
@@ -20,10 +20,40 @@ use unfrag_model::{Finding, Sample};
 
 /// Seconds of points that wait in memory before they are packed.
 pub(crate) const PACK_S: i64 = 300;
-/// A whole sample is taken early when the allocator's live bytes moved by this share since the last.
+/// A whole sample is taken early when the allocator's live bytes moved by this share since the last,
 const MOVED: f64 = 0.2;
+/// or when what is lost between them moved by this share of its pages: what a remedy would give back is told from the bins.
+const SHIFTED: f64 = 0.05;
+/// Less than this is noise, in bytes: on small servers it made a tenth of a thousand servers' cost, for nothing to gain.
+const LEAST_MOVED: u64 = 4 << 20;
 /// But not more often than this, in milliseconds.
 const MIN_DEEP_MS: u64 = 60_000;
+/// Between two tries to read the past back.
+const RECALL_AGAIN: Duration = Duration::from_secs(60);
+
+/// The allocator's levels at some time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Levels {
+    allocated: u64,
+    active: u64,
+}
+
+impl Levels {
+    fn of(sample: &Sample) -> Self {
+        let count = |key| sample.info.count(key).unwrap_or(0);
+        Self { allocated: count("allocator_allocated"), active: count("allocator_active") }
+    }
+
+    /// Whether bins that were counted at `before` say little of now.
+    fn have_moved(self, before: Self) -> bool {
+        let lost = |l: Self| l.active.saturating_sub(l.allocated);
+        let far = |bytes: u64, of: u64, share: f64| {
+            bytes >= LEAST_MOVED && bytes as f64 > of as f64 * share
+        };
+        far(self.allocated.abs_diff(before.allocated), before.allocated, MOVED)
+            || far(lost(self).abs_diff(lost(before)), self.active, SHIFTED)
+    }
+}
 
 /// What a task keeps between looks.
 #[derive(Default)]
@@ -32,7 +62,7 @@ struct Keep {
     sample: Option<Sample>,
     identity: Option<Identity>,
     deep_at_ms: u64,
-    deep_allocated: u64,
+    deep: Levels,
     bins: Arc<[Bin]>,
     failures: u32,
     outlook_at_s: i64,
@@ -40,7 +70,7 @@ struct Keep {
 
 pub(crate) async fn run(node: Arc<Node>, fleet: Arc<Fleet>) {
     let mut keep = Keep::default();
-    recall(&node, &fleet).await;
+    let mut recall_at = Some(Instant::now());
     loop {
         let cadence = fleet.settings().cadence;
         let now = fleet.begun.elapsed();
@@ -52,22 +82,32 @@ pub(crate) async fn run(node: Arc<Node>, fleet: Arc<Fleet>) {
         }
         tokio::time::sleep(wait).await;
         look(&node, &fleet, &mut keep).await;
+        if recall_at.is_some_and(|at| at <= Instant::now()) {
+            // A store that hangs must not cost the next look.
+            let read = tokio::time::timeout(cadence.interval / 2, recall(&node, &fleet)).await;
+            recall_at = (read != Ok(true)).then(|| Instant::now() + RECALL_AGAIN);
+        }
     }
 }
 
-/// Takes the past day from the store that keeps it, where that is not our own history.
-async fn recall(node: &Node, fleet: &Fleet) {
-    let Some(store) = fleet.settings().prometheus.clone() else { return };
+/// Takes the past day from the store that keeps it, where that is not our own history; false when it has to be tried again.
+async fn recall(node: &Node, fleet: &Fleet) -> bool {
+    let Some(store) = fleet.settings().prometheus.clone() else { return true };
     let now_s = crate::clock::now_s();
     match store.series(&node.name, now_s - SPAN_S, now_s).await {
         Ok(series) => {
-            let mut state = node.state();
+            let mut past = Line::default();
             for point in &series.means {
-                state.line.push(point);
+                past.push(point);
             }
+            let mut state = node.state();
+            // What came in since is not in the store yet, or is there as well.
+            state.line = std::mem::take(&mut state.line).behind(past);
+            true
         }
         Err(error) => {
-            tracing::warn!(target_name = node.name, error, "the past cannot be read back");
+            tracing::warn!(target_name = node.name, error, "the past cannot be read back yet");
+            false
         }
     }
 }
@@ -77,9 +117,9 @@ async fn look(node: &Arc<Node>, fleet: &Arc<Fleet>, keep: &mut Keep) {
     let settings = fleet.settings();
     let begun = Instant::now();
     match read(node, &settings, keep).await {
-        Ok(()) => {
+        Ok(was_deep) => {
             keep.failures = 0;
-            seen(node, fleet, &settings, keep);
+            seen(node, fleet, &settings, keep, was_deep);
         }
         Err(error) => {
             keep.connection = None;
@@ -90,8 +130,8 @@ async fn look(node: &Arc<Node>, fleet: &Arc<Fleet>, keep: &mut Keep) {
     tracing::trace!(target_name = node.name, took_us = begun.elapsed().as_micros(), "look");
 }
 
-/// Brings the sample up to date: cheaply, or whole when that is due.
-async fn read(node: &Node, settings: &Settings, keep: &mut Keep) -> Result<(), ClientError> {
+/// Brings the sample up to date: cheaply, or whole when that is due; true for whole.
+async fn read(node: &Node, settings: &Settings, keep: &mut Keep) -> Result<bool, ClientError> {
     let mut connection = match keep.connection.take() {
         Some(connection) => connection,
         None => connect(&node.address, &node.options).await?,
@@ -106,30 +146,38 @@ async fn read(node: &Node, settings: &Settings, keep: &mut Keep) -> Result<(), C
         let run_id = sample.info.text("run_id").map(str::to_owned);
         refresh(&mut connection, &settings.sample, sample).await?;
         let restarted = sample.info.text("run_id") != run_id.as_deref();
-        deep = restarted || (age_ms >= MIN_DEEP_MS && has_moved(sample, keep.deep_allocated));
+        let moved = Levels::of(sample).have_moved(keep.deep);
+        let forgotten = !keep.bins.is_empty()
+            && sample.malloc_stats.as_ref().is_some_and(|stats| stats.bins.is_empty());
+        deep = restarted || (age_ms >= MIN_DEEP_MS && (moved || forgotten));
+        // Old bins beside new figures promised all of a server's RSS once, right after a fix.
+        if let Some(stats) = sample.malloc_stats.as_mut().filter(|_| moved && !deep) {
+            stats.forget_counts();
+        }
     } else {
         deep = true;
     }
     if deep {
         let whole = sample(&mut connection, &settings.sample).await?;
         keep.deep_at_ms = now_ms;
-        keep.deep_allocated = whole.info.count("allocator_allocated").unwrap_or(0);
+        keep.deep = Levels::of(&whole);
         keep.bins = whole.malloc_stats.iter().flat_map(|m| m.bins.iter().copied()).collect();
         keep.sample = Some(whole);
         // Its buffers have grown to the largest reply, MALLOC-STATS: for a thousand servers that is a hundred megabytes. A
         // new connection every ten minutes costs less.
-        return Ok(());
+        return Ok(true);
     }
     keep.connection = Some(connection);
-    Ok(())
+    Ok(false)
 }
 
-fn has_moved(sample: &Sample, deep_allocated: u64) -> bool {
-    let allocated = sample.info.count("allocator_allocated").unwrap_or(0);
-    allocated.abs_diff(deep_allocated) as f64 > deep_allocated as f64 * MOVED
-}
-
-fn seen(node: &Arc<Node>, fleet: &Arc<Fleet>, settings: &Settings, keep: &mut Keep) {
+fn seen(
+    node: &Arc<Node>,
+    fleet: &Arc<Fleet>,
+    settings: &Settings,
+    keep: &mut Keep,
+    was_deep: bool,
+) {
     let Some(sample) = &mut keep.sample else { return };
     let at_ms = sample.taken_at_unix_ms.unwrap_or_else(crate::clock::now_ms);
     let at_s = i64::try_from(at_ms / 1000).unwrap_or(0);
@@ -137,7 +185,6 @@ fn seen(node: &Arc<Node>, fleet: &Arc<Fleet>, settings: &Settings, keep: &mut Ke
     let point = Point::new(at_s, sample, &report);
     let identity = Identity::new(sample);
     let mut events = keep.identity.as_ref().map_or(vec![], |b| event::changes(at_s, b, &identity));
-    let was_deep = keep.deep_at_ms.abs_diff(at_ms) < 1000;
     let view = View {
         deep_at_ms: keep.deep_at_ms,
         bins: Arc::clone(&keep.bins),
@@ -162,7 +209,8 @@ fn seen(node: &Arc<Node>, fleet: &Arc<Fleet>, settings: &Settings, keep: &mut Ke
         let changes = state.tracker.observe(&look, &settings.patience);
         state.alerts = state.tracker.firing();
         state.looks[0] += 1;
-        if at_s - keep.outlook_at_s >= settings_outlook_s(settings) {
+        // Either way: a clock that was set back must not stop it.
+        if at_s.abs_diff(keep.outlook_at_s) >= outlook_s(settings) {
             keep.outlook_at_s = at_s;
             state.outlook = Outlook::new(&state.line, view.report.layers.maxmemory);
         }
@@ -173,8 +221,8 @@ fn seen(node: &Arc<Node>, fleet: &Arc<Fleet>, settings: &Settings, keep: &mut Ke
 }
 
 /// Trends move slowly: they are computed once in six looks.
-fn settings_outlook_s(settings: &Settings) -> i64 {
-    i64::try_from(settings.cadence.interval.as_secs() * 6).unwrap_or(i64::MAX)
+fn outlook_s(settings: &Settings) -> u64 {
+    settings.cadence.interval.as_secs() * 6
 }
 
 fn lost(
@@ -259,4 +307,24 @@ fn due(recent: &mut Vec<Point>, id: i64) -> Vec<Point> {
     let (old, kept) = recent.iter().partition(|p: &&Point| p.at_s < minute_s || p.at_s > last.at_s);
     *recent = kept;
     old
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bins_are_believed_until_memory_has_moved() {
+        let levels = |allocated: u64, active: u64| Levels {
+            allocated: allocated << 20,
+            active: active << 20,
+        };
+        let before = levels(100, 200);
+        assert!(!before.have_moved(before));
+        assert!(!levels(110, 212).have_moved(before), "grown a little");
+        assert!(levels(130, 230).have_moved(before), "grown");
+        assert!(levels(100, 110).have_moved(before), "packed");
+        assert!(!levels(3, 5).have_moved(levels(1, 2)), "too small to matter");
+        assert!(!Levels::default().have_moved(Levels::default()), "no jemalloc");
+    }
 }

@@ -105,7 +105,40 @@ pub fn run(
     Ok(())
 }
 
+/// What is read at the start and never again.
+#[derive(Debug)]
+struct Fixed {
+    listen: SocketAddr,
+    data: PathBuf,
+    retention: Retention,
+    access: Access,
+}
+
+impl Fixed {
+    fn of(setup: &Setup) -> Self {
+        Self {
+            listen: setup.listen,
+            data: setup.data.clone(),
+            retention: setup.retention.clone(),
+            access: setup.access.clone(),
+        }
+    }
+
+    /// What a new configuration has otherwise.
+    fn differing(&self, new: &Self) -> Vec<&'static str> {
+        let all = [
+            ("listen", self.listen != new.listen),
+            ("data", self.data != new.data),
+            ("how long the history is kept", self.retention != new.retention),
+            ("[web] hosts", self.access.hosts != new.access.hosts),
+            ("the token", self.access.token != new.access.token),
+        ];
+        all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+}
+
 struct Daemon {
+    fixed: Fixed,
     fleet: Arc<Fleet>,
     jobs: Jobs,
     app: Arc<App>,
@@ -120,7 +153,7 @@ struct Daemon {
 
 impl Daemon {
     async fn start(setup: Setup, history: History) -> Result<Self, WatchError> {
-        let listen = setup.listen;
+        let (listen, fixed) = (setup.listen, Fixed::of(&setup));
         let listener = TcpListener::bind(listen)
             .await
             .map_err(|source| WatchError::Listen { listen, source })?;
@@ -159,6 +192,7 @@ impl Daemon {
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
         let stop_serving = Some(stop_serving);
         Ok(Self {
+            fixed,
             fleet,
             jobs,
             app,
@@ -174,6 +208,9 @@ impl Daemon {
 
     /// Takes a new configuration over: servers that stay keep their past and their alerts.
     fn apply(&mut self, setup: Setup) {
+        for what in self.fixed.differing(&Fixed::of(&setup)) {
+            tracing::warn!(what, "this was changed, and is taken over at the next start only");
+        }
         for follower in self.followers.drain(..) {
             follower.abort();
         }
@@ -222,6 +259,7 @@ async fn keep_alive(fleet: Arc<Fleet>) {
     let pause =
         if watched { Duration::from_micros(wanted_us / 2) } else { Duration::from_secs(10) };
     loop {
+        fleet.note_twins();
         let nodes = fleet.nodes();
         let lost = nodes.iter().filter(|n| n.state().failure.is_some()).count();
         let status = format!("{} servers, {lost} do not answer", nodes.len());

@@ -68,11 +68,22 @@ pub struct Fleet {
     problems: Mutex<BTreeMap<String, String>>,
 }
 
+/// What is known of a server's name before it is read.
+struct Known {
+    id: i64,
+    line: Line,
+    last_run_s: Option<i64>,
+    is_new: bool,
+}
+
 #[derive(Debug)]
 struct Watched {
     node: Arc<Node>,
     task: JoinHandle<()>,
 }
+
+/// The heading under which it is said that one server is watched under several names.
+const TWINS: &str = "watched twice";
 
 impl Drop for Watched {
     fn drop(&mut self) {
@@ -142,8 +153,8 @@ impl Fleet {
             node.state().primary = primary;
             return;
         }
-        let (id, line, is_new) = self.known(&address.to_string());
-        let state = State { primary, line, ..State::default() };
+        let Known { id, line, last_run_s, is_new } = self.known(&address.to_string());
+        let state = State { primary, line, last_run_s, ..State::default() };
         let node = Arc::new(Node::new(id, group, address.clone(), options.clone(), state));
         if is_new {
             self.record(&node, Kind::Begun, format!("watched from now on, as part of {group}"));
@@ -156,24 +167,26 @@ impl Fleet {
         nodes.get(address).map(|w| Arc::clone(&w.node))
     }
 
-    /// The key and the past day of a name, and whether it was never seen before.
-    fn known(&self, name: &str) -> (i64, Line, bool) {
+    /// What is known of a name from before.
+    fn known(&self, name: &str) -> Known {
         let fresh = || self.next_id.fetch_add(1, Ordering::Relaxed);
-        let Some(history) = &self.history else { return (fresh(), Line::default(), true) };
-        let (key, is_new) = match history.key(name) {
+        let unknown = |id, is_new| Known { id, line: Line::default(), last_run_s: None, is_new };
+        let Some(history) = &self.history else { return unknown(fresh(), true) };
+        let (id, is_new) = match history.key(name) {
             Ok(key) => key,
             Err(error) => {
                 tracing::error!(%error, target = name, "no key for a server: its history is not kept");
-                return (-fresh(), Line::default(), false);
+                return unknown(-fresh(), false);
             }
         };
-        let mut line = Line::default();
+        let mut known = unknown(id, is_new);
+        let Ok(reader) = Reader::open(history.path()) else { return known };
         let from_s = crate::clock::now_s() - SPAN_S;
-        let past = Reader::open(history.path()).and_then(|r| r.minutes(key, from_s));
-        for point in past.unwrap_or_default() {
-            line.push(&point);
+        for point in reader.minutes(id, from_s).unwrap_or_default() {
+            known.line.push(&point);
         }
-        (key, line, is_new)
+        known.last_run_s = reader.last_outcome_s(id).ok().flatten();
+        known
     }
 
     /// Watches a server no longer.
@@ -190,24 +203,66 @@ impl Fleet {
     /// Takes new seeds over: servers of targets that stay begin a new task with the new credentials and keep what is known
     /// of them, the others leave.
     pub(crate) fn renew(self: &Arc<Self>, seeds: &[crate::follow::Seed]) {
-        for node in self.nodes() {
-            let Some(seed) = seeds.iter().find(|s| s.name == node.group) else {
-                self.remove(&node.address, "it is no longer in the configuration");
-                continue;
-            };
-            let state = std::mem::take(&mut *node.state());
-            let renewed =
-                Node::new(node.id, &node.group, node.address.clone(), seed.options.clone(), state);
-            self.start(Arc::new(renewed));
+        let mut gone = vec![];
+        {
+            // In one hold: a scrape in between would see servers without their figures.
+            let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+            for watched in nodes.values_mut() {
+                let node = Arc::clone(&watched.node);
+                let Some(seed) = seeds.iter().find(|s| s.name == node.group) else {
+                    gone.push(node.address.clone());
+                    continue;
+                };
+                let state = std::mem::take(&mut *node.state());
+                let (address, options) = (node.address.clone(), seed.options.clone());
+                *watched = self.watching(Arc::new(Node::new(
+                    node.id,
+                    &node.group,
+                    address,
+                    options,
+                    state,
+                )));
+            }
+        }
+        for address in &gone {
+            self.remove(address, "it is no longer in the configuration");
         }
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         problems.retain(|group, _| seeds.iter().any(|s| s.name == *group));
     }
 
+    /// Says so when one process is watched under several names: its bytes count twice, and its alerts come twice.
+    pub(crate) fn note_twins(&self) {
+        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for node in self.nodes() {
+            let run_id = node.view().map(|v| v.run_id.clone()).filter(|id| !id.is_empty());
+            if let Some(run_id) = run_id.filter(|_| node.state().failure.is_none()) {
+                names.entry(run_id).or_default().push(node.name.clone());
+            }
+        }
+        let twins: Vec<String> =
+            names.into_values().filter(|n| n.len() > 1).map(|n| n.join(" and ")).collect();
+        let problem = twins.first().map(|first| {
+            let more = match twins.len() - 1 {
+                0 => String::new(),
+                n => format!(" (and {n} more like this)"),
+            };
+            format!(
+                "{first} are one process{more}: its bytes count twice here; watch it under one name"
+            )
+        });
+        self.set_problem(TWINS, problem);
+    }
+
     fn start(self: &Arc<Self>, node: Arc<Node>) {
-        let task = tokio::spawn(crate::collect::run(Arc::clone(&node), Arc::clone(self)));
+        let watched = self.watching(node);
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        nodes.insert(node.address.clone(), Watched { node, task });
+        nodes.insert(watched.node.address.clone(), watched);
+    }
+
+    fn watching(self: &Arc<Self>, node: Arc<Node>) -> Watched {
+        let task = tokio::spawn(crate::collect::run(Arc::clone(&node), Arc::clone(self)));
+        Watched { node, task }
     }
 
     /// Ends all tasks and hands what is not packed to the history.

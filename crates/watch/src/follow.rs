@@ -105,3 +105,30 @@ fn take(
         true
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_fleet_do_not_overlap_and_miss_nobody() {
+        let seed = |n: u16| Seed {
+            name: format!("10.0.0.1:{n}"),
+            target: Target::Server(Address::Tcp("10.0.0.1".to_owned(), n)),
+            options: ConnectOptions::default(),
+            replication: false,
+        };
+        let all = || (0..300).map(seed).collect::<Vec<_>>();
+        let mut found: Vec<String> = vec![];
+        for n in 1..=3 {
+            let part = share(all(), Some((n, 3)));
+            assert!((60..140).contains(&part.len()), "{}", part.len());
+            found.extend(part.into_iter().map(|s| s.name));
+        }
+        found.sort();
+        let mut wanted: Vec<String> = all().into_iter().map(|s| s.name).collect();
+        wanted.sort();
+        assert_eq!(found, wanted);
+        assert_eq!(share(all(), None).len(), 300);
+    }
+}

@@ -14,6 +14,7 @@ pub mod store;
 use crate::event::Event;
 use crate::point::Point;
 use std::collections::VecDeque;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -63,6 +64,12 @@ pub enum HistoryError {
         what: &'static str,
         /// Why.
         source: rusqlite::Error,
+    },
+    /// Another watch has it.
+    #[error("another `unfrag watch` keeps its history in `{}`; `--data` takes another folder", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
     },
     /// It was written by a later release.
     #[error("the history `{}` was written by a later release of unfrag (form {found}, known {known})", path.display())]
@@ -140,6 +147,8 @@ struct Thread(Mutex<Option<JoinHandle<()>>>);
 
 /// The database's file in the folder of data.
 pub const FILE: &str = "history.sqlite";
+/// Beside it, locked while a watch runs.
+const LOCK: &str = "watch.lock";
 /// Jobs that wait while nothing can be written: an hour of a hundred servers, 100 MB at most.
 const MAX_WAITING: usize = 400_000;
 /// Between two transactions.
@@ -155,11 +164,9 @@ impl History {
         std::fs::create_dir_all(folder)
             .map_err(|source| HistoryError::Folder { path: folder.to_owned(), source })?;
         let path = folder.join(FILE);
-        let mut store = Store::open(&path)?;
-        if let Err(error) = store.absorb_journal() {
-            // A full disk: what is there can be read, and writing is tried again.
-            tracing::error!(%error, "the last minutes of the history cannot be packed now");
-        }
+        let lock = only_one(folder)?;
+        let store = Store::open(&path)?;
+        let trust = Trust::since(store.newest_s()?, Instant::now());
         let (orders, inbox) = channel();
         let health = Arc::new(Health::default());
         let mut writer = Writer {
@@ -167,9 +174,14 @@ impl History {
             retention,
             health: Arc::clone(&health),
             waiting: VecDeque::new(),
+            unnamed: vec![],
+            has_absorbed: false,
+            trust,
             retry_at: None,
             swept: None,
+            _lock: lock,
         };
+        writer.absorb();
         let spawned = std::thread::Builder::new()
             .name("history".to_owned())
             .spawn(move || writer.run(&inbox))
@@ -215,13 +227,67 @@ impl History {
     }
 }
 
+/// One watch at a time in a folder: two would take each other's last minutes for left-overs, and tell everything twice.
+fn only_one(folder: &Path) -> Result<Option<File>, HistoryError> {
+    // Where not even an empty file can be made (a full disk) watching is worth more than the lock.
+    let Ok(file) = File::options().create(true).append(true).open(folder.join(LOCK)) else {
+        return Ok(None);
+    };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(HistoryError::InUse { path: folder.to_owned() }),
+        // A file system without locks is no reason not to begin.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(file)),
+    }
+}
+
+/// What time it is for throwing out: a clock that jumps ahead must not cost the history.
+#[derive(Debug)]
+struct Trust {
+    /// The time that was believed last, and when that was; `None` before anything was ever written.
+    believed: Option<(i64, Instant)>,
+    /// Since when the clock has been ahead of it.
+    ahead_since: Option<Instant>,
+}
+
+/// A clock may be ahead by this much, in seconds: leap seconds, NTP, a suspended machine.
+const AHEAD_S: i64 = 3600;
+/// One that stays ahead for this long is right: the watch was off for a while, or the clock was wrong before.
+const SETTLED: Duration = Duration::from_secs(86400);
+
+impl Trust {
+    fn since(newest_s: Option<i64>, at: Instant) -> Self {
+        Self { believed: newest_s.map(|s| (s, at)), ahead_since: None }
+    }
+
+    /// The time to go by: the clock's, or what it should be by the monotonic one while it is far ahead of that.
+    fn time_s(&mut self, clock_s: i64, at: Instant) -> i64 {
+        let passed = |since: Instant| at.saturating_duration_since(since);
+        if let Some((believed_s, then)) = self.believed {
+            let want_s = believed_s.saturating_add_unsigned(passed(then).as_secs());
+            let ahead_since = *self.ahead_since.get_or_insert(at);
+            if clock_s > want_s.saturating_add(AHEAD_S) && passed(ahead_since) < SETTLED {
+                return want_s;
+            }
+        }
+        self.believed = Some((clock_s, at));
+        self.ahead_since = None;
+        clock_s
+    }
+}
+
 struct Writer {
     store: Store,
     retention: Retention,
     health: Arc<Health>,
     waiting: VecDeque<Job>,
+    /// Names that were given keys while nothing could be written.
+    unnamed: Vec<(i64, String)>,
+    /// What the last watch left in the journal is packed.
+    has_absorbed: bool,
+    trust: Trust,
     retry_at: Option<Instant>,
     swept: Option<Instant>,
+    _lock: Option<File>,
 }
 
 impl Writer {
@@ -231,7 +297,7 @@ impl Writer {
             match inbox.recv_timeout(beat.saturating_duration_since(Instant::now())) {
                 Ok(Order::Write(job)) => self.keep(job),
                 Ok(Order::Key(name, answer)) => {
-                    let _ = answer.send(self.store.key(&name));
+                    let _ = answer.send(self.key(name));
                 }
                 Ok(Order::Flush(answer)) => {
                     self.retry_at = None;
@@ -252,6 +318,37 @@ impl Writer {
         }
     }
 
+    /// A name's key. While nothing can be written a new name is given one that is written down later.
+    fn key(&mut self, name: String) -> Result<(i64, bool), HistoryError> {
+        if let Some((id, _)) = self.unnamed.iter().find(|(_, n)| *n == name) {
+            return Ok((*id, false));
+        }
+        // Keys that are promised must not be given away by the database.
+        if self.unnamed.is_empty()
+            && let Ok(found) = self.store.key(&name)
+        {
+            return Ok(found);
+        }
+        if let Some(id) = self.store.known(&name)? {
+            return Ok((id, false));
+        }
+        let id = self.store.free_key(&self.unnamed)?;
+        self.unnamed.push((id, name));
+        Ok((id, true))
+    }
+
+    /// Packs what the last watch left; on a full disk that is tried again later.
+    fn absorb(&mut self) {
+        match self.store.absorb_journal() {
+            Ok(()) => self.has_absorbed = true,
+            Err(error) => {
+                let error = causes(&error);
+                tracing::error!(error, "the last minutes of the history cannot be packed now");
+                self.health.set_trouble(error);
+            }
+        }
+    }
+
     fn keep(&mut self, job: Job) {
         if self.waiting.len() >= MAX_WAITING {
             self.waiting.pop_front();
@@ -262,22 +359,26 @@ impl Writer {
 
     /// Writes what waits, in one transaction: all of it or nothing.
     fn write(&mut self) {
-        if self.waiting.is_empty() || self.retry_at.is_some_and(|at| Instant::now() < at) {
+        let nothing = self.waiting.is_empty() && self.unnamed.is_empty();
+        if nothing || self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         self.retry_at = None;
-        match self.store.write(self.waiting.make_contiguous()) {
+        match self.store.write(&self.unnamed, self.waiting.make_contiguous()) {
             Ok(()) => {
+                self.unnamed.clear();
                 self.waiting.clear();
                 self.waiting.shrink_to(4096);
-                if self.health.trouble().is_some() {
+                if !self.has_absorbed {
+                    self.absorb();
+                }
+                if self.has_absorbed && self.health.trouble().is_some() {
                     tracing::info!("the history is written again");
                     self.health.set_trouble(String::new());
                 }
             }
             Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                let error = format!("{error}: {}", cause.unwrap_or_default());
+                let error = causes(&error);
                 if self.health.trouble().is_none() {
                     tracing::error!(error, "watching goes on without history");
                 }
@@ -293,11 +394,17 @@ impl Writer {
             return;
         }
         self.swept = Some(Instant::now());
-        match self.store.sweep(&self.retention, crate::clock::now_s()) {
+        let now_s = self.trust.time_s(crate::clock::now_s(), Instant::now());
+        match self.store.sweep(&self.retention, now_s) {
             Ok(bytes) => self.health.bytes.store(bytes, Ordering::Relaxed),
             Err(error) => tracing::warn!(%error, "old history cannot be thrown out now"),
         }
     }
+}
+
+fn causes(error: &HistoryError) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    format!("{error}: {}", cause.unwrap_or_default())
 }
 
 impl Drop for Thread {
@@ -307,5 +414,70 @@ impl Drop for Thread {
         if let Some(thread) = thread {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use query::Reader;
+
+    const DAY_S: i64 = 86400;
+
+    #[test]
+    fn a_clock_that_jumps_ahead_throws_nothing_out_until_it_has_stood_for_a_day() {
+        let begun = Instant::now();
+        let mut trust = Trust::since(Some(1000), begun);
+        let after = |s: u64| begun + Duration::from_secs(s);
+        assert_eq!(trust.time_s(1300, after(300)), 1300);
+        assert_eq!(trust.time_s(900 * DAY_S, after(600)), 1600, "far ahead: not believed");
+        assert_eq!(trust.time_s(1900, after(900)), 1900, "and back");
+        let ahead_s = 900 * DAY_S;
+        assert_eq!(trust.time_s(ahead_s, after(1200)), 2200);
+        assert_eq!(trust.time_s(ahead_s + DAY_S - 1, after(1200 + 86399)), 2200 + 86399);
+        assert_eq!(trust.time_s(ahead_s + DAY_S, after(1200 + 86400)), ahead_s + DAY_S);
+        // A clock that is set back keeps more than it must: that is no loss.
+        assert_eq!(trust.time_s(500, after(90_000)), 500);
+        assert_eq!(Trust::since(None, begun).time_s(77, begun), 77);
+    }
+
+    #[test]
+    fn while_nothing_can_be_written_it_opens_and_gives_keys_that_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = || History::open(folder.path(), Retention::default());
+        let old = opened().unwrap().key("old").unwrap().0;
+        // As a full disk does it, on demand: another connection holds the right to write.
+        let other = rusqlite::Connection::open(folder.path().join(FILE)).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let history = opened().unwrap();
+        assert_eq!(history.key("old").unwrap(), (old, false));
+        let (new, is_new) = history.key("new").unwrap();
+        assert!(is_new && new != old);
+        assert_eq!(history.key("new").unwrap(), (new, false));
+        // Now: an old one would be swept out.
+        let (at_s, text) = (crate::clock::now_s(), "x".to_owned());
+        history.write(Job::Event(new, Event { at_s, kind: crate::event::Kind::Begun, text }));
+        history.flush();
+        assert!(history.health().trouble().is_some());
+        other.execute_batch("COMMIT").unwrap();
+        history.flush();
+        assert_eq!(history.health().trouble(), None);
+        assert_eq!(Reader::open(history.path()).unwrap().events(new, 0, 9).unwrap().len(), 1);
+        drop(history);
+        assert_eq!(
+            opened().unwrap().key("new").unwrap(),
+            (new, false),
+            "it is the same name later"
+        );
+    }
+
+    #[test]
+    fn a_folder_has_one_watch_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = || History::open(folder.path(), Retention::default());
+        let first = opened().unwrap();
+        assert!(matches!(opened(), Err(HistoryError::InUse { .. })));
+        drop(first);
+        opened().unwrap();
     }
 }

@@ -42,16 +42,27 @@ impl Default for Line {
 }
 
 impl Line {
-    /// Adds a point. One that is older than the last step is left out.
+    /// Adds a point, which is now: what is later was a clock that went wrong, and goes.
     pub fn push(&mut self, point: &Point) {
         let at_s = point.at_s - point.at_s.rem_euclid(self.step_s);
-        match self.steps.last_mut() {
-            Some(last) if last.at_s == at_s => return last.add(point),
-            Some(last) if last.at_s > at_s => return,
-            _ => {}
+        while self.steps.last().is_some_and(|last| last.at_s > at_s) {
+            self.steps.pop();
+        }
+        if let Some(last) = self.steps.last_mut().filter(|last| last.at_s == at_s) {
+            return last.add(point);
         }
         let mut step = Step { at_s, sums: [0.0; KEPT.len()], counts: [0; KEPT.len()] };
         step.add(point);
+        self.add_step(step);
+    }
+
+    /// Adds a step that is not before the last one.
+    fn add_step(&mut self, mut step: Step) {
+        let at_s = step.at_s - step.at_s.rem_euclid(self.step_s);
+        step.at_s = at_s;
+        if let Some(last) = self.steps.last_mut().filter(|last| last.at_s == at_s) {
+            return last.merge(&step);
+        }
         self.steps.push(step);
         self.steps.retain(|s| s.at_s > at_s - SPAN_S);
         if self.steps.len() > LENGTH {
@@ -61,6 +72,16 @@ impl Line {
                 self.steps.remove(0);
             }
         }
+    }
+
+    /// This line with a past before its beginning; what both hold is the past's.
+    #[must_use]
+    pub fn behind(self, mut past: Self) -> Self {
+        let known_s = past.steps.last().map_or(i64::MIN, |last| last.at_s);
+        for step in self.steps.into_iter().filter(|s| s.at_s > known_s) {
+            past.add_step(step);
+        }
+        past
     }
 
     fn double(&mut self) {
@@ -116,6 +137,44 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_past_that_comes_late_goes_before_what_is_known() {
+        let (mut past, mut now) = (Line::default(), Line::default());
+        let point = |at_s: i64, rss: i64| {
+            let mut point = Point::unknown(at_s);
+            point.set(Column::Rss, Some(rss));
+            point
+        };
+        for n in 0..600 {
+            past.push(&point(n * 60, 1));
+        }
+        for n in 3590..3650 {
+            now.push(&point(n * 10, 2));
+        }
+        let whole = now.behind(past).values(Column::Rss);
+        assert_eq!(whole.first(), Some(&(0, 1.0)));
+        assert_eq!(whole.last().map(|v| v.1), Some(2.0));
+        assert!(whole.is_sorted_by(|a, b| a.0 < b.0) && whole.len() <= LENGTH, "{whole:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_stop_the_line() {
+        let mut line = Line::default();
+        let mut push = |at_s: i64| {
+            let mut point = Point::unknown(at_s);
+            point.set(Column::Rss, Some(at_s));
+            line.push(&point);
+            line.values(Column::Rss)
+        };
+        push(1000);
+        push(1010);
+        push(900_000);
+        push(1020);
+        let values = push(1030);
+        assert_eq!(values.last(), Some(&(1030, 1030.0)), "{values:?}");
+        assert!(values.iter().all(|v| v.0 <= 1030), "{values:?}");
+    }
 
     #[test]
     fn a_line_spans_a_day_and_no_more_and_keeps_the_mean() {

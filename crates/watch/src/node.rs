@@ -43,6 +43,8 @@ pub struct State {
     pub recent: Vec<Point>,
     /// Where it is going.
     pub outlook: Outlook,
+    /// When a remedy ended last, as far as the history knew at the start: the policy's cool-down outlives the process.
+    pub last_run_s: Option<i64>,
     /// Alerts that stand.
     pub alerts: Vec<Alert>,
     pub(crate) tracker: alert::Tracker,

@@ -201,7 +201,10 @@ async fn once(http: &Http, sink: &SinkConfig, message: &Message) -> Result<(), S
             http.post(&uri, json(&for_alertmanager(message))).await
         }
         SinkConfig::Webhook(uri) => http.post(uri, json(message)).await,
-        SinkConfig::Command(words) => run_command(words, json(message)).await,
+        // A line: who appends them to a file can tell them apart.
+        SinkConfig::Command(words) => {
+            run_command(words, [json(message), b"\n".to_vec()].concat()).await
+        }
     }
 }
 

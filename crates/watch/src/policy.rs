@@ -212,7 +212,7 @@ pub fn decide(policy: &Policy, candidate: &Candidate, busy: &Busy, now_s: i64) -
         ));
     }
     if busy.shards.contains(&candidate.shard) {
-        return Decision::not("another server of its shard is being worked on");
+        return Decision::not("a server of its shard is being worked on");
     }
     if busy.servers >= policy.at_once {
         return Decision::not(format!(
@@ -368,10 +368,7 @@ cool_down = "24h"
             "1 servers are being worked on, which is the most"
         );
         let busy = Busy { servers: 0, shards: vec!["10.0.0.1:6379".into()] };
-        assert_eq!(
-            say(&on, &same, &busy, NIGHT_S),
-            "another server of its shard is being worked on"
-        );
+        assert_eq!(say(&on, &same, &busy, NIGHT_S), "a server of its shard is being worked on");
         assert_eq!(
             say(&on, &same, &idle, NIGHT_S + 5400 - 30),
             "the maintenance window is about to close"

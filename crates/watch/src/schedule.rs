@@ -47,12 +47,14 @@ pub fn wait(name: &str, cadence: &Cadence, now: Duration, failures: u32) -> Dura
     Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))
 }
 
-/// 1, 1, 2, 4, then [`MAX_BACK_OFF`]: the first failure may be a restart, which people want to see the end of.
+/// Failures before a target is asked less often: it may be a restart, whose end people want to see, and an alert that is due
+/// after a minute must not wait for a look that comes after two.
+const STEADY: u32 = 7;
+
+/// 1 for a while, 2, 4, then [`MAX_BACK_OFF`].
 fn back_off(failures: u32) -> u32 {
-    match failures {
-        0 | 1 => 1,
-        n => 1u32.checked_shl(n - 1).unwrap_or(MAX_BACK_OFF).min(MAX_BACK_OFF),
-    }
+    let over = failures.saturating_sub(STEADY);
+    1u32.checked_shl(over).unwrap_or(MAX_BACK_OFF).min(MAX_BACK_OFF)
 }
 
 #[cfg(test)]
@@ -69,6 +71,19 @@ mod tests {
             tenths[tenth] += 1;
         }
         assert!(tenths.iter().all(|n| (60..=140).contains(n)), "{tenths:?}");
+    }
+
+    #[test]
+    fn a_server_that_is_gone_for_a_minute_has_been_looked_at_by_then() {
+        let cadence = Cadence::default();
+        for name in (0..200).map(|n| format!("10.0.0.1:{n}")) {
+            let (mut since, mut failures) = (Duration::ZERO, 1);
+            while since < Duration::from_secs(60) {
+                since += wait(&name, &cadence, Duration::from_secs(5) + since, failures);
+                failures += 1;
+            }
+            assert!(since < Duration::from_secs(80), "{name}: {since:?}");
+        }
     }
 
     #[test]

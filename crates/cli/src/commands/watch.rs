@@ -43,10 +43,14 @@ pub(crate) fn run(args: &WatchArgs, printer: &Printer) -> anyhow::Result<Exit> {
         let again = Again { args: args_of(args), base, named };
         Box::new(move || again.setup().map_err(|e| format!("{e:#}")))
     };
+    let is_text = matches!(args.log, LogForm::Text);
     daemon::run(setup, reload, |address| {
-        printer.talk(&format!(
-            "the page is at http://{address}/ and metrics at http://{address}/metrics"
-        ));
+        // Among JSON every line is JSON; the log says the address as well.
+        if is_text {
+            printer.talk(&format!(
+                "the page is at http://{address}/ and metrics at http://{address}/metrics"
+            ));
+        }
     })?;
     Ok(Exit::Fine)
 }

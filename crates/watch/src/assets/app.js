@@ -261,7 +261,7 @@ function chart(hist, events, limit) {
 }
 function chartCard(d) {
   const seg = h("div", { class: "seg", role: "group", "aria-label": "Time shown" }, RANGES.map(([text, sec]) => h("button", { "aria-pressed": String(one.range === sec), onclick: () => { one.range = sec; localStorage.setItem("range", sec); loadServer(true); } }, text)));
-  const body = one.history ? chart(one.history, one.events, d.limit) : h("p", { class: "quiet" }, "Reading…");
+  const body = one.history?.error ? h("p", { class: "quiet" }, sentence(one.history.error)) : one.history ? chart(one.history, one.events, d.limit) : h("p", { class: "quiet" }, "Reading…");
   const legend = h("div", { class: "legend" }, LAYERS.filter(([k]) => k === "used" || (known(d.report?.layers || {}) ? true : k === "outside")).map(([k, name, css]) => h("span", {}, h("i", { class: "b-" + css }), k === "outside" && !known(d.report?.layers || {}) ? "beyond used" : name)));
   return h("section", { class: "card" }, h("header", {}, h("h2", {}, "The ladder over time"), seg), body, legend);
 }
@@ -354,7 +354,7 @@ function heatCard(d) {
   return card;
 }
 function eventsCard() {
-  const list = one.events.slice(0, 120).map((e) => h("li", {}, h("time", {}, when(e.at_s)), h("span", { class: "kind" }, e.what), h("span", { class: "t" }, e.text)));
+  const list = one.events.filter((e) => e.at_s >= Date.now() / 1000 - one.range).slice(0, 120).map((e) => h("li", {}, h("time", {}, when(e.at_s)), h("span", { class: "kind" }, e.what), h("span", { class: "t" }, e.text)));
   return h("section", { class: "card" }, h("header", {}, h("h2", {}, "What happened")), list.length ? h("ul", { class: "lines" }, list) : h("p", { class: "quiet" }, "Nothing in the time shown."));
 }
 function outcomesCard(d) {
@@ -364,11 +364,11 @@ function outcomesCard(d) {
     const off = o.predicted_bytes ? Math.round((o.reclaimed_bytes - o.predicted_bytes) / o.predicted_bytes * 100) : null;
     return h("div", { class: "outcome" }, h("b", {}, `${bytes(o.reclaimed_bytes)} came back`), h("span", { class: "quiet" }, ` of ${bytes(o.predicted_bytes)} predicted${off === null ? "" : ` (${off > 0 ? "+" : ""}${off} %)`} · ${when(line.at_s, true)} · by the ${line.what}`),
       s("svg", { viewBox: "0 0 100 36", preserveAspectRatio: "none" }, s("rect", { class: "o-pred", x: 0, y: 4, width: w(o.predicted_bytes), height: 11 }), s("rect", { class: "o-meas", x: 0, y: 20, width: w(o.reclaimed_bytes), height: 11 })),
-      h("p", { class: "quiet" }, o.steps.map((x) => `${x.remedy} ${bytes(x.reclaimed_bytes)} in ${span(x.duration_ms / 1000)}, p99.9 ${(x.latency_us.baseline.p999 / 1000).toFixed(1)} → ${(x.latency_us.during.p999 / 1000).toFixed(1)} ms`).join("; "), o.error ? h("b", {}, " " + o.error) : null));
+      h("p", { class: "quiet" }, o.steps.map((x) => `${x.remedy} ${bytes(x.reclaimed_bytes)} in ${span(x.duration_ms / 1000)}${x.latency_us.during.p999 ? `, p99.9 ${(x.latency_us.baseline.p999 / 1000).toFixed(1)} → ${(x.latency_us.during.p999 / 1000).toFixed(1)} ms` : ""}`).join("; "), o.error ? h("b", {}, " " + o.error) : null));
   }).filter(Boolean);
   if (!rows.length && !d.decisions.length) return null;
   const decided = d.decisions.map((x) => h("li", {}, h("time", {}, when(x.at_s)), h("span", { class: "kind" }, x.acts ? "acted" : "waited"), h("span", { class: "t" }, x.text)));
-  return h("section", { class: "card" }, h("header", {}, h("h2", {}, "What was done"), rows.length ? h("div", { class: "legend" }, h("span", {}, "grey predicted, green measured")) : null), rows, decided.length ? [h("h2", {}, "What the policy decided"), h("ul", { class: "lines" }, decided)] : null);
+  return h("section", { class: "card" }, rows.length ? h("header", {}, h("h2", {}, "What was done"), h("div", { class: "legend" }, h("span", {}, "grey predicted, green measured"))) : null, rows, decided.length ? [h("h2", {}, "What the policy decided"), h("ul", { class: "lines" }, decided)] : null);
 }
 function jobCard(d) {
   const j = d.jobs[0]; if (!j || (j.status !== "running" && Date.now() / 1000 - j.ended_s > 900)) return null;
@@ -392,14 +392,16 @@ function drawServer() {
   const list = $("main").querySelector(".lines"); if (list && scroll) list.scrollTop = scroll;
 }
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+/** Trends look back this far, whatever the chart shows: so do the events that may explain them. */
+const DAY = 86400;
 async function loadServer(all) {
   const id = one.id, until = Math.floor(Date.now() / 1000), q = `?from=${until - one.range}&until=${until}`;
   try {
     const wanted = [ask(`api/v1/targets/${id}`)];
-    if (all || until - (one.loaded || 0) >= 10) { one.loaded = until; wanted.push(ask(`api/v1/targets/${id}/history${q}`), ask(`api/v1/targets/${id}/events${q}`), ask(`api/v1/targets/${id}/bins${q}`)); }
+    if (all || until - (one.loaded || 0) >= 10) { one.loaded = until; wanted.push(ask(`api/v1/targets/${id}/history${q}`).catch((error) => ({ error: error.message })), ask(`api/v1/targets/${id}/events?from=${until - Math.max(one.range, DAY)}`), ask(`api/v1/targets/${id}/bins${q}`)); }
     const [data, history, events, bins] = await Promise.all(wanted); if (one.id !== id) return;
     one.data = data; if (history) { one.history = history; one.events = events.events; one.bins = bins; }
-    banner(""); drawServer();
+    banner(fleet.said); drawServer();
   } catch (error) { banner(`The watch does not answer: ${error.message}`); }
 }
 
@@ -428,9 +430,10 @@ $("unlock").addEventListener("click", () => { if (token) { token = ""; sessionSt
 // ---------- going round ----------
 async function loadFleet() {
   try {
-    fleet.data = await ask("api/v1/overview"); banner(fleet.data.trouble ? `History is not being written: ${fleet.data.trouble}` : "");
-    const problems = Object.entries(fleet.data.problems).map(([k, v]) => `${k}: ${v}`).join("; ");
-    $("status").textContent = [`${many(fleet.data.servers.length, "server")}, ${when(fleet.data.at_s)}`, `policy ${fleet.data.policy}`, fleet.data.running ? many(fleet.data.running, "fix running", "fixes running") : "", problems].filter(Boolean).join(" · ");
+    fleet.data = await ask("api/v1/overview");
+    const problems = Object.entries(fleet.data.problems).map(([k, v]) => `${k}: ${v}`), trouble = fleet.data.trouble && `History is not being written: ${fleet.data.trouble}`;
+    fleet.said = [trouble, ...problems].filter(Boolean).join(" · "); banner(fleet.said);
+    $("status").textContent = [`${many(fleet.data.servers.length, "server")}, ${when(fleet.data.at_s)}`, `policy ${fleet.data.policy}`, fleet.data.running ? many(fleet.data.running, "fix running", "fixes running") : ""].filter(Boolean).join(" · ");
     unlockButton(); if (one.id === null) drawFleet();
   } catch (error) { banner(`The watch does not answer: ${error.message}`); }
 }

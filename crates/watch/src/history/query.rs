@@ -91,6 +91,9 @@ impl Reader {
             _ => Level::Hour,
         };
         let (mut means, mut peaks) = self.ask(|c| chunks(c, level, node, from_s, until_s))?;
+        // A clock that was ahead for a while left points behind that are still to come.
+        means.retain(|p| p.at_s <= until_s);
+        peaks.retain(|p| p.at_s <= until_s);
         let last_s = means
             .last()
             .map_or(i64::MIN, |p| p.at_s + if level == Level::Raw { 1 } else { level.step_s() });
@@ -100,13 +103,14 @@ impl Reader {
         let wanted_s = (span_s / MAX_POINTS).max(level.step_s());
         let step_s = (wanted_s + level.step_s() - 1) / level.step_s() * level.step_s();
         let inside = |p: &&Point| (from_s..=until_s).contains(&p.at_s);
-        if step_s <= Level::Raw.step_s() {
+        let inside_s = spacing_s(&means.iter().filter(inside).collect::<Vec<_>>());
+        if step_s <= Level::Raw.step_s() && inside_s * 2 > step_s {
             let means: Vec<Point> = means.iter().filter(inside).copied().collect();
-            return Ok(Series { step_s, peaks: means.clone(), means });
+            return Ok(Series { step_s: inside_s.max(step_s), peaks: means.clone(), means });
         }
         let (means, _) = roll(means.iter().filter(inside), step_s);
         let (_, peaks) = roll(peaks.iter().filter(inside), step_s);
-        Ok(Series { step_s, means, peaks })
+        Ok(Series { step_s: inside_s.max(step_s), means, peaks })
     }
 
     /// Minutes of a server since `from_s`, for the line in memory after a start.
@@ -164,6 +168,14 @@ impl Reader {
         )
     }
 
+    /// When a remedy ended last on a server, in seconds since 1970.
+    pub fn last_outcome_s(&self, node: i64) -> Result<Option<i64>, HistoryError> {
+        self.ask(|c| {
+            let sql = "SELECT MAX(at_s) FROM outcome WHERE node = ?1";
+            c.query_row(sql, [node], |row| row.get(0))
+        })
+    }
+
     /// Decisions of the policy, newest first.
     pub fn decisions(&self, node: i64, limit: u32) -> Result<Vec<Line>, HistoryError> {
         self.lines(
@@ -194,6 +206,14 @@ impl Reader {
             rows.collect()
         })
     }
+}
+
+/// Seconds from most points to the next: a watch may look more or less often than every ten seconds.
+fn spacing_s(points: &[&Point]) -> i64 {
+    let mut gaps: Vec<i64> =
+        points.iter().zip(points.iter().skip(1)).map(|(a, b)| b.at_s - a.at_s).collect();
+    gaps.sort_unstable();
+    gaps.get(gaps.len() / 2).copied().unwrap_or(Level::Raw.step_s())
 }
 
 fn chunks(

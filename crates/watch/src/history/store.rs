@@ -78,12 +78,6 @@ impl Store {
         let store = Self { connection: opened, path: path.to_owned() };
         let prepare = || -> rusqlite::Result<i64> {
             let c = &store.connection;
-            c.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-            c.pragma_update(None, "journal_mode", "WAL")?;
-            // A power cut may cost the last seconds, never the file.
-            c.pragma_update(None, "synchronous", "NORMAL")?;
-            c.pragma_update(None, "cache_size", -8192)?;
-            c.pragma_update(None, "wal_autocheckpoint", 2000)?;
             // A reader that hangs must not stop the writing for longer.
             c.busy_timeout(std::time::Duration::from_secs(2))?;
             c.pragma_query_value(None, "user_version", |row| row.get(0))
@@ -92,12 +86,28 @@ impl Store {
         if found > FORM {
             return Err(HistoryError::Newer { path: path.to_owned(), found, known: FORM });
         }
-        let create = || {
-            store.connection.execute_batch(TABLES)?;
-            store.connection.pragma_update(None, "user_version", FORM)
-        };
-        create().map_err(|e| fail(path, "written", e))?;
+        // Only what is not there yet is written: a full disk must not keep the watch from beginning again.
+        if found < FORM {
+            store.create().map_err(|e| fail(path, "written", e))?;
+        }
+        store.tune().map_err(|e| fail(path, "opened", e))?;
         Ok(store)
+    }
+
+    fn create(&self) -> rusqlite::Result<()> {
+        let c = &self.connection;
+        c.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        c.pragma_update(None, "journal_mode", "WAL")?;
+        c.execute_batch(TABLES)?;
+        c.pragma_update(None, "user_version", FORM)
+    }
+
+    fn tune(&self) -> rusqlite::Result<()> {
+        let c = &self.connection;
+        // A power cut may cost the last seconds, never the file.
+        c.pragma_update(None, "synchronous", "NORMAL")?;
+        c.pragma_update(None, "cache_size", -8192)?;
+        c.pragma_update(None, "wal_autocheckpoint", 2000)
     }
 
     /// Packs what the last watch left in the journal.
@@ -126,25 +136,51 @@ impl Store {
         absorb().map_err(|e| fail(&path, "written", e))
     }
 
-    /// The key of a name, and whether it is new.
-    pub fn key(&self, name: &str) -> Result<(i64, bool), HistoryError> {
-        let found = || -> rusqlite::Result<(i64, bool)> {
-            let known = "SELECT id FROM node WHERE name = ?1";
-            let id = self.connection.query_row(known, [name], |row| row.get(0)).optional()?;
-            if let Some(id) = id {
-                return Ok((id, false));
-            }
-            self.connection.execute("INSERT INTO node (name) VALUES (?1)", [name])?;
-            Ok((self.connection.last_insert_rowid(), true))
-        };
-        found().map_err(|e| fail(&self.path, "written", e))
+    /// The key of a name, if it has one.
+    pub fn known(&self, name: &str) -> Result<Option<i64>, HistoryError> {
+        let known = "SELECT id FROM node WHERE name = ?1";
+        let found = self.connection.query_row(known, [name], |row| row.get(0)).optional();
+        found.map_err(|e| fail(&self.path, "read", e))
     }
 
-    /// Writes jobs in one transaction.
-    pub fn write(&mut self, jobs: &[Job]) -> Result<(), HistoryError> {
+    /// The key of a name, and whether it is new.
+    pub fn key(&self, name: &str) -> Result<(i64, bool), HistoryError> {
+        if let Some(id) = self.known(name)? {
+            return Ok((id, false));
+        }
+        let insert = "INSERT INTO node (name) VALUES (?1)";
+        self.connection.execute(insert, [name]).map_err(|e| fail(&self.path, "written", e))?;
+        Ok((self.connection.last_insert_rowid(), true))
+    }
+
+    /// A key that no name has, nor any in `given`.
+    pub fn free_key(&self, given: &[(i64, String)]) -> Result<i64, HistoryError> {
+        let last = "SELECT COALESCE(MAX(id), 0) FROM node";
+        let last: i64 = self
+            .connection
+            .query_row(last, [], |row| row.get(0))
+            .map_err(|e| fail(&self.path, "read", e))?;
+        Ok(given.iter().map(|g| g.0).max().unwrap_or(0).max(last) + 1)
+    }
+
+    /// The time of the newest figure or event; `None` when there is none.
+    pub fn newest_s(&self) -> Result<Option<i64>, HistoryError> {
+        // The last row of each, not the highest of all: a look through months of chunks would hold up the start.
+        let newest = "SELECT MAX(s) FROM (SELECT * FROM (SELECT at_s AS s FROM journal ORDER BY rowid DESC LIMIT 1)
+            UNION ALL SELECT * FROM (SELECT at_s FROM event ORDER BY id DESC LIMIT 1))";
+        let found = self.connection.query_row(newest, [], |row| row.get(0));
+        found.map_err(|e| fail(&self.path, "read", e))
+    }
+
+    /// Writes jobs in one transaction, and before them names that were given their keys while nothing could be written.
+    pub fn write(&mut self, names: &[(i64, String)], jobs: &[Job]) -> Result<(), HistoryError> {
         let path = self.path.clone();
         let mut write = || -> rusqlite::Result<()> {
             let transaction = self.connection.transaction()?;
+            for (id, name) in names {
+                transaction
+                    .execute("INSERT INTO node (id, name) VALUES (?1, ?2)", params![id, name])?;
+            }
             for job in jobs {
                 write_job(&transaction, job)?;
             }
@@ -426,7 +462,7 @@ mod tests {
     fn packed(store: &mut Store, points: &[Point]) {
         // As the daemon does it: five minutes at a time.
         for part in points.chunks(30) {
-            store.write(&[Job::Pack(1, part.to_vec())]).unwrap();
+            store.write(&[], &[Job::Pack(1, part.to_vec())]).unwrap();
         }
     }
 
@@ -456,6 +492,24 @@ mod tests {
     }
 
     #[test]
+    fn the_step_of_a_series_is_that_of_its_points() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.sqlite");
+        let mut store = Store::open(&path).unwrap();
+        for (node, every_s) in [(1, 1), (2, 10), (3, 60), (4, 600)] {
+            let points: Vec<Point> =
+                (0..3600 / every_s).map(|n| point(BEGIN_S + n * every_s, n)).collect();
+            store.write(&[], &[Job::Pack(node, points)]).unwrap();
+        }
+        let reader = Reader::open(&path).unwrap();
+        let shape = |node| {
+            let series = reader.series(node, BEGIN_S, BEGIN_S + 3600, &[]).unwrap();
+            (series.step_s, series.means.len())
+        };
+        assert_eq!([1, 2, 3, 4].map(shape), [(10, 360), (10, 360), (60, 60), (600, 6)]);
+    }
+
+    #[test]
     fn a_full_disk_loses_nothing_that_fits_in_memory() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("h.sqlite");
@@ -468,13 +522,13 @@ mod tests {
         let event =
             |n: i64| Job::Event(1, Event { at_s: n, kind: Kind::Config, text: "x".repeat(3000) });
         let jobs: Vec<Job> = (0..50).map(event).collect();
-        let error = store.write(&jobs).unwrap_err();
+        let error = store.write(&[], &jobs).unwrap_err();
         assert!(
             std::error::Error::source(&error).unwrap().to_string().contains("full"),
             "{error:?}"
         );
         store.connection.pragma_update(None, "max_page_count", 1_000_000).unwrap();
-        store.write(&jobs).unwrap();
+        store.write(&[], &jobs).unwrap();
         let events = Reader::open(&path).unwrap().events(1, 0, 1000).unwrap();
         assert_eq!(events.len(), 50, "all of it, once");
     }
@@ -493,7 +547,7 @@ mod tests {
                 point.set(Column::Used, Some((noise >> 20).cast_signed()));
             }
             for part in points.chunks(360) {
-                store.write(&[Job::Pack(key, part.to_vec())]).unwrap();
+                store.write(&[], &[Job::Pack(key, part.to_vec())]).unwrap();
             }
         }
         let now_s = BEGIN_S + 86400;
@@ -520,7 +574,7 @@ mod tests {
             let id = store.key("a").unwrap().0;
             let jobs: Vec<Job> =
                 (0..30).map(|n| Job::Point(id, Box::new(point(BEGIN_S + n * 10, n)))).collect();
-            store.write(&jobs).unwrap();
+            store.write(&[], &jobs).unwrap();
         }
         let history = History::open(folder.path(), Retention::default()).unwrap();
         let (id, is_new) = history.key("a").unwrap();

@@ -27,6 +27,10 @@ pub(super) fn write(page: &mut Page, fleet: &Fleet, shown: &[Shown]) {
         )
         .put("", read(&health.dropped));
     }
+    // What grows without end shows here first.
+    let runtime = tokio::runtime::Handle::try_current().ok();
+    page.gauge("unfrag_watch_tasks", "Tasks of this watch that are alive.")
+        .put("", runtime.map(|r| r.metrics().num_alive_tasks()));
     process(page);
 }
 

@@ -79,6 +79,8 @@ fn candidate(node: &Node, jobs: &Jobs, fresh_s: u64) -> Candidate {
     let last_run_s = jobs.of(node.id).iter().filter_map(|j| j.ended_s).max();
     let shard = node.shard();
     let state = node.state();
+    // Runs of before the start count as well.
+    let last_run_s = last_run_s.max(state.last_run_s);
     let mut candidate = Candidate {
         name: node.name.clone(),
         group: node.group.clone(),

@@ -245,10 +245,10 @@ fn outlook(state: &State) -> Option<Line<'static>> {
 /// Columns of a finding's mark; what belongs to it stands behind them.
 const MARK: usize = 7;
 
-/// Text behind the mark, on as many lines as it takes.
-fn behind_mark(text: &str, width: usize) -> Vec<Line<'static>> {
-    let wrapped = wrap(text, width.saturating_sub(MARK), 0);
-    wrapped.lines().map(|l| Line::from(format!("{:MARK$}{l}", ""))).collect()
+/// Text behind so many columns, on as many lines as it takes.
+fn behind(columns: usize, text: &str, width: usize) -> Vec<Line<'static>> {
+    let wrapped = wrap(text, width.saturating_sub(columns), 0);
+    wrapped.lines().map(|l| Line::from(format!("{:columns$}{l}", ""))).collect()
 }
 
 fn findings(report: &Report, screen: &Screen, all: bool, width: usize) -> Vec<Line<'static>> {
@@ -261,17 +261,21 @@ fn findings(report: &Report, screen: &Screen, all: bool, width: usize) -> Vec<Li
             Severity::Info => ("info", Color::Reset),
         };
         let mark = Span::styled(format!("{mark:<MARK$}"), tint(screen, color).bold());
-        lines.push(Line::from(vec![mark, finding.title.clone().into()]));
+        let title = wrap(&finding.title, width.saturating_sub(MARK), 0);
+        let (first, rest) = title.split_once('\n').unwrap_or((&title, ""));
+        lines.push(Line::from(vec![mark, first.to_owned().into()]));
+        lines.extend(behind(MARK, rest, width));
         if all {
-            lines.extend(behind_mark(&finding.meaning, width));
-            lines.extend(finding.evidence.iter().map(|e| {
-                Line::from(format!("         {} = {}  ({})", e.what, e.value, e.source)).dim()
-            }));
+            lines.extend(behind(MARK, &finding.meaning, width));
+            let evidence = finding.evidence.iter().flat_map(|e| {
+                behind(MARK + 2, &format!("{} = {} ({})", e.what, e.value, e.source), width)
+            });
+            lines.extend(evidence.map(Line::dim));
         }
         if let Some(remedy) = finding.remedies.first()
             && (all || finding.severity >= Severity::Act)
         {
-            lines.extend(behind_mark(&format!("-> {}", remedy.next), width));
+            lines.extend(behind(MARK, &format!("-> {}", remedy.next), width));
         }
     }
     lines
