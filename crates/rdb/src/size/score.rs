@@ -1,7 +1,7 @@
 //! Scores as servers write them into packed sorted sets: an integer where it is one, else decimal text, whose form has
 //! changed with releases. Read [`text`] first.
 
-use std::io::Write;
+use std::io::{Cursor, Write};
 
 use super::server::Server;
 use crate::text::Text;
@@ -125,15 +125,12 @@ impl Decimal {
             room.push(rest);
         }
         room.push(if self.exponent < 0 { b"e-" } else { b"e+" });
-        let mut digits = [0; 8];
         let power = self.exponent.unsigned_abs();
-        let left = {
-            let mut left = digits.as_mut_slice();
-            // Eight bytes hold any exponent.
-            let _ = write!(left, "{power:0width$}");
-            left.len()
-        };
-        room.push(digits.get(..digits.len() - left).unwrap_or_default());
+        let mut digits = Cursor::new([0_u8; 8]);
+        // Eight bytes hold any exponent.
+        let _ = write!(digits, "{power:0width$}");
+        let length = crate::input::index(digits.position());
+        room.push(digits.get_ref().get(..length).unwrap_or_default());
     }
 }
 
@@ -164,15 +161,12 @@ fn shortest(score: f64, room: &mut Room) {
     }
 }
 
-fn scientific(write: impl FnOnce(&mut &mut [u8]) -> std::io::Result<()>) -> Decimal {
-    let mut bytes = [0; 40];
-    let left = {
-        let mut left = bytes.as_mut_slice();
-        // Forty bytes hold seventeen digits with point and exponent.
-        let _ = write(&mut left);
-        left.len()
-    };
-    Decimal::parse(bytes.get(..bytes.len() - left).unwrap_or_default())
+fn scientific(write: impl FnOnce(&mut Cursor<[u8; 40]>) -> std::io::Result<()>) -> Decimal {
+    let mut out = Cursor::new([0_u8; 40]);
+    // Forty bytes hold seventeen digits with point and exponent.
+    let _ = write(&mut out);
+    let length = crate::input::index(out.position());
+    Decimal::parse(out.get_ref().get(..length).unwrap_or_default())
 }
 
 #[cfg(test)]

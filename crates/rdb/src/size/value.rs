@@ -68,6 +68,7 @@ pub(super) struct ValueSize {
 
 /// What one value has come to so far.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact about the value so far")]
 struct Sums {
     kind: Option<ValueType>,
     /// It cannot become packed, and nobody asks what it would take if it did: entries need not be priced.
