@@ -75,6 +75,12 @@ def kinds():
             return out
         return make
 
+    def shrunk_zset(r, i):
+        # A skiplist in the file that is packed again when it is loaded: scores become text, in their release's form.
+        names = [words(r, 3, 8) + str(j) for j in range(150)]
+        scores = [r.choice([r.random(), r.randint(-10**6, 10**6), r.random() * 1e-9, r.random() * 1e30]) for _ in names]
+        return [["ZADD", f"k{i}", *sum(([score, name] for score, name in zip(scores, names)), [])], ["ZREM", f"k{i}", *names[:60]]]
+
     return {
         "corpus-small": corpus(SMALL, 500),
         "corpus-mixed": corpus(MIXED.replace("redis.call('HPEXPIRE'", "redis.pcall('HPEXPIRE'"), 40),
@@ -108,6 +114,7 @@ def kinds():
         "hash-ttl-few": ttl_hash(60, 3, 60, 90),
         "zset-small": many("ZADD", 1, 100, lambda r, j: [r.randint(0, 10**5), words(r, 1, 30)]),
         "zset-skiplist": many("ZADD", 150, 1500, lambda r, j: [r.random(), words(r, 5, 40)]),
+        "zset-shrunk": shrunk_zset,
         "zset-long-members": many("ZADD", 10, 60, lambda r, j: [j, words(r, 65, 120)]),
         "stream-small": stream(10, 0),
         "stream-large": stream(500, 0),

@@ -136,6 +136,9 @@ pub(crate) struct FixArgs {
     /// Go on where a guard says no and may be overridden (the plan says which and why).
     #[arg(long)]
     pub(crate) allow: bool,
+    /// A snapshot of this server: the floor that a restart would reach is then sized from it, key by key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) snapshot: Option<PathBuf>,
     /// Hold the fix that another terminal runs on this server.
     #[arg(long, conflicts_with_all = ["yes", "dry_run", "resume", "abort"])]
     pub(crate) pause: bool,

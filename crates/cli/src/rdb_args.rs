@@ -15,7 +15,8 @@ pub(crate) struct RdbArgs {
 pub(crate) enum RdbCommand {
     /// Is a snapshot sound? Checksum, structure, every value, and the accounts that span keys.
     Verify(VerifyArgs),
-    /// What would a snapshot occupy in a server of this version, with this allocator?
+    /// What would a snapshot occupy in a server of this version, with this allocator? It takes the file's word: whether
+    /// that is sound, verify tells.
     Size(Box<SizeArgs>),
     /// Fetch a snapshot from a live server, as a replica would, and verify it while it arrives.
     Fetch(Box<crate::fetch_args::FetchArgs>),
@@ -58,7 +59,12 @@ pub(crate) struct SizeArgs {
         conflicts_with = "like"
     )]
     pub(crate) allocator: Option<AllocatorName>,
-    /// Size for this running server: its version, allocator and thresholds.
+    /// Size for a node of a Cluster, which has tables for each slot: 16 to 42 bytes more a key before 7.4, up to 42 MB a node
+    /// from 8.0 on.
+    #[arg(long, conflicts_with = "like")]
+    pub(crate) cluster_node: bool,
+    /// Size for this running server: its version, allocator and thresholds. Of the flags for servers, those that say
+    /// how to connect are for it.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) like: Option<String>,
     /// Output: human, json.

@@ -404,7 +404,9 @@ fn what_cannot_be_written_or_is_there_already_is_refused() {
     let output = fetch(&server, Path::new("-"), &[]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(output.stdout.starts_with(b"REDIS"));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("is sound"), "{}", text(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("is sound"), "{said}");
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
 }
 
 /// A snapshot, sized for its server, says what a restart reaches; a real restart tells whether it is so.
@@ -426,6 +428,22 @@ fn a_snapshot_says_what_a_restart_would_reach() {
         let restart = &json["targets"][0]["reclaim"]["restart"];
         let floor = restart["floor_rss_bytes"].as_f64().unwrap();
         assert!(restart["basis"].as_str().unwrap().contains("dump.rdb"), "{restart}");
+        let output = Command::new(env!("CARGO_BIN_EXE_unfrag"))
+            .args([
+                "fix",
+                "--dry-run",
+                "-o",
+                "json",
+                "-p",
+                &server.port().to_string(),
+                "--snapshot",
+            ])
+            .arg(&place)
+            .output()
+            .unwrap();
+        let plans: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let of_fix = plans[0]["floor_rss_bytes"].as_f64().unwrap();
+        assert!((of_fix / floor - 1.0).abs() < 0.005, "{of_fix} {floor}");
         server.restart().unwrap();
         let (_, rss) = measure::used_and_rss(&mut server.connection().unwrap()).unwrap();
         let off = floor / rss as f64 - 1.0;

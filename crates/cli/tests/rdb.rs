@@ -71,6 +71,38 @@ fn the_size_for_a_live_server_is_what_its_restart_uses() {
 }
 
 #[test]
+fn a_cluster_nodes_structures_by_slot_are_in_the_size() {
+    for kind in Kind::ALL.into_iter().filter(|&k| require(k)) {
+        let server = Server::start(kind, &Options::default()).unwrap();
+        let mut connection = server.connection().unwrap();
+        let mut pipe = redis::pipe();
+        for n in 0..30_000 {
+            pipe.cmd("SET").arg(format!("key:{n}")).arg("v".repeat(20)).ignore();
+            if n % 3 == 0 {
+                pipe.cmd("PEXPIRE").arg(format!("key:{n}")).arg(10_000_000).ignore();
+            }
+        }
+        pipe.exec(&mut connection).unwrap();
+        redis::cmd("SAVE").exec(&mut connection).unwrap();
+        let file = server.folder().join("dump.rdb");
+        let cluster = Options::args(&["--cluster-enabled", "yes"]);
+        let files = vec![("dump.rdb".to_owned(), std::fs::read(&file).unwrap())];
+        let node = Server::start(kind, &Options { files, ..cluster.clone() }).unwrap();
+        let mut connection = node.connection().unwrap();
+        assert_eq!(measure::keys(&mut connection).unwrap(), 30_000);
+        let (used, _) = measure::used_and_rss(&mut connection).unwrap();
+        let empty = Server::start(kind, &cluster).unwrap();
+        let (baseline, _) = measure::used_and_rss(&mut empty.connection().unwrap()).unwrap();
+        let sized = unfrag(&["rdb", "size", "-o", "json", path(&file), "--like", &node.address()]);
+        let report = json(&sized);
+        assert_eq!(report["cluster"], true);
+        let (predicted, grown) = (report["total"]["bytes"].as_u64().unwrap(), used - baseline);
+        let error = predicted.abs_diff(grown) as f64 / grown as f64;
+        assert!(error < 0.02, "{}: predicted {predicted}, grown {grown}", kind.name());
+    }
+}
+
+#[test]
 fn what_is_no_snapshot_is_5_and_named() {
     let missing = unfrag(&["rdb", "verify", "/nonexistent/dump.rdb"]);
     assert_eq!(missing.status.code(), Some(5));
@@ -80,6 +112,30 @@ fn what_is_no_snapshot_is_5_and_named() {
     assert!(String::from_utf8_lossy(&other.stdout).starts_with("DAMAGED"));
     let unknown = unfrag(&["rdb", "size", "x", "--for", "redis-1.0"]);
     assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn a_size_says_first_how_far_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dump.rdb");
+    let told = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        let output = unfrag(&["rdb", "size", path(&file)]);
+        assert_eq!(output.status.code(), Some(5));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let nothing = told(b"hello, this is text");
+    assert!(nothing.starts_with("nothing to size in "), "{nothing}");
+    assert!(!nothing.contains("0 keys"), "{nothing}");
+    let some = told(b"REDIS0011\xfe\x00\x00\x01a\x01b\x00\x01c\x05d");
+    assert!(some.starts_with("at least ") && some.contains("reading stopped at byte "), "{some}");
+    assert!(some.contains("rdb verify"), "{some}");
+    // A server is named with --like: what would do nothing is refused.
+    let output = unfrag(&["rdb", "size", path(&file), "-p", "7000"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--like"));
 }
 
 #[test]

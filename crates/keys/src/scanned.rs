@@ -129,6 +129,8 @@ impl Scanned {
             file: self.name,
             sized_for: self.size_for.server.name(),
             allocator: self.size_for.allocator_name(),
+            // Of a node's tables by slot the keys' own sizes say nothing.
+            cluster: false,
             total: self.total,
             types: self.types.into_values().collect(),
             problem,

@@ -228,6 +228,7 @@ fn type_group(options: &Options) -> (Group, Top) {
 
 impl Observer for KeyTally {
     const VALUES: Need = Need::Sample;
+    const PACKED: bool = true;
 
     fn item(&mut self, item: &Item<'_>) {
         if let Item::Aux { name, value } = item

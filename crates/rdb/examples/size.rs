@@ -1,5 +1,5 @@
 //! Sizes snapshots and prints each report as JSON: a door to the library for measuring it.
-//! `--for SERVER`, `--allocator NAME` set those for the files after them; `--keys` prints each key too.
+//! `--for SERVER`, `--allocator NAME`, `--cluster` set those for the files after them; `--keys` prints each key too.
 
 use std::io::Write;
 use std::path::Path;
@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 size_for.allocator =
                     known.map(|(allocator, _)| *allocator).ok_or("no such allocator")?;
             }
+            "--cluster" => size_for.is_cluster = true,
             "--keys" => prints_keys = true,
             path => {
                 let path = Path::new(path);

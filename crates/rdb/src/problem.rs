@@ -102,6 +102,8 @@ flaw_kinds! {
     BadModule(what: &'static str) => "bad-module", "module data: {what}";
     /// Array damage.
     BadArray(what: &'static str) => "bad-array", "array: {what}";
+    /// A library of functions that no server would load.
+    BadFunction(what: &'static str) => "bad-function", "function library: {what}; servers refuse to load that";
     /// Metadata attached to a key.
     BadKeyMeta(what: &'static str) => "bad-key-meta", "key metadata: {what}";
     /// Slot import record.

@@ -9,7 +9,9 @@ mod expiry;
 mod fold;
 mod keyspace;
 mod like;
+mod score;
 mod server;
+mod slots;
 mod stream;
 mod value;
 
@@ -34,6 +36,7 @@ use crate::reader::{Item, Key, Reader};
 use crate::text::Text;
 use fold::{Each, Ignore, States, Watched};
 use keyspace::Db;
+use slots::Slots;
 use value::{Sized, ValueSize};
 
 /// One key, sized.
@@ -49,7 +52,8 @@ pub struct KeySize<'k> {
     pub elements: u64,
     /// Bytes of the longest element, where the walk saw elements.
     pub longest: u64,
-    /// For a table or skiplist: bytes of the key if it were packed instead.
+    /// For a table or skiplist that is not far from fitting: bytes of the key if it were packed instead. Only where it
+    /// is asked for ([`Observer::PACKED`]).
     pub packed_bytes: Option<u64>,
 }
 
@@ -96,6 +100,8 @@ pub struct SizeReport {
     pub sized_for: &'static str,
     /// Allocator.
     pub allocator: &'static str,
+    /// It is sized for a node of a Cluster.
+    pub cluster: bool,
     /// Sum.
     pub total: Total,
     /// By type and encoding.
@@ -216,6 +222,8 @@ struct Sizer {
     size_for: SizeFor,
     value: ValueSize,
     dbs: BTreeMap<u64, Db>,
+    /// For a node of a Cluster.
+    slots: Option<Slots>,
     /// Few, and the last one used is first: looked through in order.
     types: Vec<TypeSize>,
     total: Total,
@@ -228,6 +236,7 @@ impl Sizer {
             size_for: *size_for,
             value: ValueSize::new(size_for),
             dbs: BTreeMap::new(),
+            slots: size_for.is_cluster.then(|| Slots::new(size_for.server)),
             types: Vec::new(),
             total: Total::default(),
             problem: None,
@@ -319,6 +328,9 @@ impl Sizer {
             db.expires += found.expires;
             db.volatile += found.volatile;
         }
+        if let (Some(slots), Some(found)) = (&mut self.slots, other.slots) {
+            slots.merge(found);
+        }
         for found in other.types {
             let sum = self.type_sum(found.data_type, found.encoding);
             sum.keys += found.keys;
@@ -335,6 +347,7 @@ impl Sizer {
         reader: &mut Reader<I>,
         observer: &mut O,
     ) -> Result<(), Flaw> {
+        self.value.ask_for_packed(O::PACKED);
         let mut name = Vec::new();
         let mut db = (None, Db::default());
         let result = loop {
@@ -405,6 +418,9 @@ impl Sizer {
     #[inline]
     fn sized<'k>(&mut self, key: Key<'k>, sized: Sized) -> KeySize<'k> {
         let (length, expires) = (key.name.len() as u64, key.expires_ms.is_some());
+        if let Some(slots) = &mut self.slots {
+            slots.add(key.name, expires);
+        }
         let whole = keyspace::key(&self.size_for, &self.value.cost, length, expires, sized);
         let sum = self.type_sum(key.kind.data_type(), whole.encoding);
         sum.keys += 1;
@@ -461,6 +477,11 @@ impl Sizer {
         let cost = &self.value.cost;
         self.total.table_bytes = self.dbs.values().map(|db| keyspace::tables(cost, *db)).sum();
         self.total.rehash_bytes = self.dbs.values().map(|db| keyspace::rehash(cost, *db)).sum();
+        if let Some(slots) = &mut self.slots {
+            let by_slot =
+                if cost.has_slot_tables() { slots.tables(cost) } else { slots.tree(cost) };
+            self.total.table_bytes += by_slot;
+        }
         self.total.bytes += self.total.table_bytes;
         self.types.sort_by_key(|sum| (sum.data_type, sum.encoding));
         SizeReport {
@@ -468,6 +489,7 @@ impl Sizer {
             file: name.to_owned(),
             sized_for: self.size_for.server.name(),
             allocator: self.size_for.allocator_name(),
+            cluster: self.size_for.is_cluster,
             total: self.total,
             types: self.types,
             problem: self.problem,

@@ -11,13 +11,34 @@ pub fn of(key: &[u8]) -> u64 {
     u64::from(crc16(tag.unwrap_or(key))) & 16_383
 }
 
-/// CRC-16/XMODEM, bit by bit: only snapshots with slot records need it.
+/// CRC-16/XMODEM.
 fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, &byte| {
-        (0..8).fold(crc ^ u16::from(byte) << 8, |crc: u16, _| {
-            if crc & 0x8000 != 0 { crc << 1 ^ 0x1021 } else { crc << 1 }
-        })
+    bytes.iter().fold(0, |crc: u16, &byte| {
+        let [high, _] = crc.to_be_bytes();
+        crc << 8 ^ TABLE.get(usize::from(high ^ byte)).copied().unwrap_or_default()
     })
+}
+
+/// What each byte makes of an empty register.
+const TABLE: [u16; 256] = table();
+
+#[expect(clippy::indexing_slicing, reason = "the loop ends with the table, while compiling")]
+const fn table() -> [u16; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    let mut start = 0_u16;
+    while byte < table.len() {
+        let mut crc = start;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 != 0 { crc << 1 ^ 0x1021 } else { crc << 1 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+        start = start.wrapping_add(1 << 8);
+    }
+    table
 }
 
 #[cfg(test)]

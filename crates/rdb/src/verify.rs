@@ -6,6 +6,7 @@
 //! that any core can take. A stream does both at once, in order.
 
 mod elements;
+mod function;
 mod keys;
 mod ledger;
 mod outline;

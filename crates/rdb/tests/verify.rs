@@ -74,6 +74,33 @@ fn a_cut_anywhere_is_told_and_never_panics() {
 }
 
 #[test]
+fn damage_in_a_value_is_told_though_the_file_ends_right_behind_it() {
+    let sound = b"REDIS0011\xfe\x00\x00\x01a\xc3\x03\x03\x00a\x00\x00\x01b\x05w";
+    let report = whole(sound);
+    let found: Vec<_> = report.problems.iter().map(|p| (p.kind, p.key.as_deref())).collect();
+    assert_eq!(found, [("bad-lzf", Some("a")), ("truncated", Some("b"))]);
+    assert_eq!(summary(&streamed(sound, &[1])).2[0], summary(&report).2[0]);
+}
+
+#[test]
+fn libraries_that_no_server_would_load_are_told() {
+    let library = |source: &[u8]| {
+        let mut bytes = vec![0xf5, u8::try_from(source.len()).unwrap()];
+        bytes.extend_from_slice(source);
+        bytes
+    };
+    let mut file = b"REDIS0004".to_vec();
+    for source in [&b"#!lua name=one\nreturn"[..], b"return 1\n", b"#!lua name=one\nreturn 2"] {
+        file.extend(library(source));
+    }
+    file.push(0xff);
+    let report = whole(&file);
+    let found: Vec<_> = report.problems.iter().map(|p| (p.offset, p.kind)).collect();
+    assert_eq!(found, [(32, "bad-function"), (43, "bad-function")]);
+    assert_eq!(summary(&streamed(&file, &[3])), summary(&report));
+}
+
+#[test]
 fn keys_before_an_unknown_type_are_counted() {
     let bytes = Encoder::new("REDIS0011").byte(254).length(0).key(0, "a").string("b");
     let at = bytes.0.len() as u64;

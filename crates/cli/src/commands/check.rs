@@ -5,6 +5,7 @@ use crate::exit::Exit;
 use crate::printer::Printer;
 use crate::render::{Outcome, Run, human, json, markdown};
 use anyhow::Context;
+use std::path::Path;
 use unfrag_client::files::Sources;
 use unfrag_client::{DiscoverOptions, Reading, SurveyOptions, survey};
 use unfrag_diagnose::{Advisories, diagnose_with};
@@ -37,26 +38,30 @@ fn size_snapshot<'s>(
     samples: impl Iterator<Item = &'s mut Sample>,
 ) -> anyhow::Result<()> {
     let Some(path) = &args.snapshot else { return Ok(()) };
-    let usage = |message: &str| crate::exit::UsageError { message: message.to_owned() };
     let mut samples: Vec<&mut Sample> = samples.collect();
     let [sample] = samples.as_mut_slice() else {
-        return Err(
-            usage("--snapshot belongs to one server: name one, with --only in a Cluster").into()
-        );
+        let message = "--snapshot belongs to one server: name one, with --only in a Cluster";
+        return Err(crate::exit::UsageError { message: message.to_owned() }.into());
     };
-    let size_for = SizeFor::like(sample).ok_or_else(|| {
-        usage("--snapshot: the structures of this server's version are not known")
+    sample.snapshot = Some(snapshot_of(path, sample)?);
+    Ok(())
+}
+
+/// What the snapshot at `path` would take in a fresh process of the server that `sample` is of.
+pub(crate) fn snapshot_of(path: &Path, sample: &Sample) -> anyhow::Result<SnapshotSize> {
+    let mut size_for = SizeFor::like(sample).ok_or_else(|| crate::exit::UsageError {
+        message: "--snapshot: the structures of this server's version are not known".to_owned(),
     })?;
+    size_for.now_ms = super::rdb::now_ms();
     let report = size_file(path, &size_for).map_err(super::rdb::unreadable(path))?;
     if let Some(problem) = report.problem {
         return Err(super::rdb::unreadable(path)(std::io::Error::other(problem.message)).into());
     }
-    sample.snapshot = Some(SnapshotSize {
+    Ok(SnapshotSize {
         file: path.display().to_string(),
         bytes: report.total.bytes,
         keys: report.total.keys,
-    });
-    Ok(())
+    })
 }
 
 fn from_files(args: &CheckArgs, advisories: &Advisories) -> anyhow::Result<Run> {

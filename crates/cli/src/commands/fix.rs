@@ -85,7 +85,14 @@ async fn patients(args: &FixArgs, printer: &Printer) -> anyhow::Result<Vec<Patie
         };
         let found = survey(&[(target.clone(), options.clone())], &survey_options).await;
         for reading in found.readings {
-            let sample = reading.result?;
+            let mut sample = reading.result?;
+            if let Some(path) = &args.snapshot {
+                if !patients.is_empty() {
+                    let message = "--snapshot belongs to one server: name one";
+                    return Err(UsageError { message: message.to_owned() }.into());
+                }
+                sample.snapshot = Some(super::check::snapshot_of(path, &sample)?);
+            }
             let address = match (&reading.node, target) {
                 (Some(node), _) => node.address.clone(),
                 (None, Target::Server(address)) => address.clone(),

@@ -15,8 +15,10 @@ use serde::ser::SerializeSeq;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Once;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use unfrag_client::{ConnectOptions, SampleOptions, Target, Uri, connect, sample};
+use unfrag_model::text::printable;
 use unfrag_rdb::size::{Allocator, KeySize, Server};
 use unfrag_rdb::{SizeFor, SizeReport, VerifyOptions, VerifyReport, size_fold, verify_file};
 
@@ -117,31 +119,48 @@ impl Unopened {
 }
 
 /// A bar on a terminal's stderr, for files that take over a second.
-struct Progress(indicatif::ProgressBar);
+struct Progress {
+    bar: indicatif::ProgressBar,
+    name: String,
+    begun: Instant,
+    shown: Once,
+}
 
 impl Progress {
     fn start(path: &Path) -> Self {
-        // indicatif draws nothing where stderr is no terminal.
-        let bar = indicatif::ProgressBar::new(0);
-        let style = indicatif::ProgressStyle::with_template(
-            "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-        );
-        if let Ok(style) = style {
-            bar.set_style(style.progress_chars("#> "));
+        // The name alone: folders would leave no room for the figures.
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        Self {
+            bar: indicatif::ProgressBar::hidden(),
+            name: printable(if name == "-" { "standard input" } else { &name }),
+            begun: Instant::now(),
+            shown: Once::new(),
         }
-        bar.set_message(path.display().to_string());
-        Self(bar)
     }
 
     fn step(&self, done: u64, all: Option<u64>) {
-        if self.0.elapsed() > Duration::from_secs(1) {
-            self.0.set_length(all.unwrap_or(done));
-            self.0.set_position(done);
+        if self.begun.elapsed() > Duration::from_secs(1) {
+            // indicatif draws nothing where stderr is no terminal.
+            self.shown.call_once(|| self.show(all, indicatif::ProgressDrawTarget::stderr()));
+            self.bar.set_position(done);
         }
     }
 
+    fn show(&self, all: Option<u64>, target: indicatif::ProgressDrawTarget) {
+        let template = match all {
+            Some(_) => "{wide_msg} [{bar:20}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            None => "{wide_msg} {bytes} {bytes_per_sec}",
+        };
+        if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
+            self.bar.set_style(style.progress_chars("#> "));
+        }
+        self.bar.set_length(all.unwrap_or_default());
+        self.bar.set_message(self.name.clone());
+        self.bar.set_draw_target(target);
+    }
+
     fn end(&self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }
 
@@ -154,6 +173,11 @@ fn size(args: &SizeArgs, printer: &Printer) -> anyhow::Result<Exit> {
             "rdb size takes one snapshot, and `{other}` is another word; a server to size for is named with --like"
         );
         return Err(UsageError { message }.into());
+    }
+    if args.connect.is_named() || args.connect.fleet.is_some() || args.connect.cluster {
+        let message = "rdb size reads a snapshot: --like HOST:PORT names a server to size for; -h, -p, -s, -u, -c and \
+             --fleet do not";
+        return Err(UsageError { message: message.to_owned() }.into());
     }
     let size_for = size_for(args)?;
     let sized = size_fold(&args.file, &size_for, || Top::new(args.top), Top::offer);
@@ -191,9 +215,15 @@ fn size_for(args: &SizeArgs) -> anyhow::Result<SizeFor> {
             AllocatorName::Libc => Allocator::Libc,
         };
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-    size_for.now_ms = now.and_then(|n| i64::try_from(n.as_millis()).ok());
+    size_for.is_cluster |= args.cluster_node;
+    size_for.now_ms = now_ms();
     Ok(size_for)
+}
+
+/// Now, in Unix milliseconds: a primary that loads a snapshot drops what has expired by then.
+pub(crate) fn now_ms() -> Option<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(now.as_millis()).ok()
 }
 
 /// Asks a live server what it is.
@@ -283,5 +313,72 @@ impl Top {
         let mut all: Vec<Reverse<Big>> = tops.into_iter().flat_map(|top| top.heap).collect();
         all.sort();
         all.into_iter().take(keep).map(|Reverse(big)| big).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    /// A terminal of 80 columns that keeps what is written to it.
+    #[derive(Debug, Clone, Default)]
+    struct Terminal(Arc<Mutex<String>>);
+
+    impl indicatif::TermLike for Terminal {
+        fn width(&self) -> u16 {
+            80
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)?;
+            self.write_str("\n")
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().push_str(text);
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            self.write_str("\n")
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_bar_fits_a_terminal_of_80_columns() {
+        let path = Path::new("/var/lib/redis/a/long/way/down/dump-of-the-primary-in-the-north.rdb");
+        for all in [Some(17_000_000_000), None] {
+            let (progress, terminal) = (Progress::start(path), Terminal::default());
+            let target = indicatif::ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+            progress.show(all, target);
+            progress.bar.set_position(1_234_567_890);
+            progress.bar.tick();
+            let drawn = terminal.0.lock().unwrap().clone();
+            assert!(drawn.contains("1.15 GiB") && drawn.contains("dump-of"), "{drawn}");
+            let widest = drawn.lines().map(|line| line.trim_end().chars().count()).max();
+            assert!(widest <= Some(80), "{drawn}");
+        }
     }
 }

@@ -132,17 +132,13 @@ fn plural(count: u64, noun: &str) -> String {
 /// What a snapshot would occupy.
 pub(crate) fn sized(report: &SizeReport, biggest: &[Big], paint: Paint) -> String {
     let total = &report.total;
-    let sentence = format!(
-        "{} for {} in a fresh {} with {}",
-        human(total.bytes),
-        plural(total.keys, "key"),
-        report.sized_for,
-        report.allocator
-    );
-    let mut lines = vec![
-        paint.bold(&sentence),
-        format!("{} · of that {} tables of keys", named(&report.file), human(total.table_bytes)),
-    ];
+    let mut lines = heading(report, paint);
+    if report.problem.is_some() && total.keys == 0 {
+        return lines.join("\n") + "\n";
+    }
+    let text =
+        format!("{} · of that {} tables of keys", named(&report.file), human(total.table_bytes));
+    lines.push(wrap(&text, paint.width, 0));
     if total.rehash_bytes > 0 {
         let text = format!(
             "right after loading {} more, until the server has emptied the table's predecessor",
@@ -174,19 +170,32 @@ pub(crate) fn sized(report: &SizeReport, biggest: &[Big], paint: Paint) -> Strin
         ));
     }
     lines.extend(listed(biggest, paint));
-    if let Some(problem) = &report.problem {
-        lines.push(String::new());
-        lines.push(wrap(
-            &format!(
-                "stopped at byte {}: {}; sizes are of what came before",
-                problem.offset,
-                printable(&problem.message)
-            ),
-            paint.width,
-            0,
-        ));
-    }
     lines.join("\n") + "\n"
+}
+
+/// The answer, and first of all how far it goes.
+fn heading(report: &SizeReport, paint: Paint) -> Vec<String> {
+    let total = &report.total;
+    let node = if report.cluster { "Cluster node of " } else { "" };
+    let answer = format!(
+        "{} for {} in a fresh {node}{} with {}",
+        human(total.bytes),
+        plural(total.keys, "key"),
+        report.sized_for,
+        report.allocator
+    );
+    let Some(problem) = &report.problem else {
+        return vec![paint.bold(&wrap(&answer, paint.width, 0))];
+    };
+    let stopped =
+        format!("reading stopped at byte {}: {}", problem.offset, printable(&problem.message));
+    let (sentence, next) = if total.keys == 0 {
+        (format!("nothing to size in {}: {stopped}", named(&report.file)), "what it is")
+    } else {
+        (format!("at least {answer}: {stopped}"), "what is wrong with it")
+    };
+    let hint = format!("`unfrag rdb verify {}` tells {next}", printable(&report.file));
+    vec![paint.bold(&wrap(&sentence, paint.width, 0)), wrap(&hint, paint.width, 0)]
 }
 
 /// The largest keys, one a line.

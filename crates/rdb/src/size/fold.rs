@@ -27,6 +27,8 @@ pub struct Block {
 pub trait Observer {
     /// What is needed of values.
     const VALUES: Need = Need::Length;
+    /// Whether [`KeySize::packed_bytes`] is wanted: it costs a third on top where there are many sorted sets.
+    const PACKED: bool = false;
 
     /// Something between keys.
     fn item(&mut self, item: &Item<'_>) {

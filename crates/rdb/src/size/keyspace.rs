@@ -32,7 +32,9 @@ pub(super) fn key(
     let entry = if cost.server == Server::Valkey80 {
         cost.block(17 + cost.string_request(name))
     } else {
-        cost.block(24) + cost.string(name)
+        // From 7.0 on a node links the entries of a slot.
+        let links = if cost.is_cluster && cost.server.links_slots() { 16 } else { 0 };
+        cost.block(24 + links) + cost.string(name)
     };
     let expiry = if expires { cost.block(24) } else { 0 };
     let (object, encoding) = object(size_for, cost, value);
@@ -99,6 +101,9 @@ pub(super) struct Db {
 
 /// Tables of a database.
 pub(super) fn tables(cost: &Cost, db: Db) -> u64 {
+    if cost.has_slot_tables() {
+        return cost.volatile_index(db.volatile);
+    }
     let header = if db.keys > 0 { cost.database_header() } else { 0 };
     header
         + cost.database_table(db.keys)
@@ -108,6 +113,9 @@ pub(super) fn tables(cost: &Cost, db: Db) -> u64 {
 
 /// What these tables take on top until their rehash is done.
 pub(super) fn rehash(cost: &Cost, db: Db) -> u64 {
+    if cost.has_slot_tables() {
+        return 0;
+    }
     let one = |n| cost.rehashing(n).saturating_sub(cost.database_table(n));
     one(db.keys) + one(db.expires)
 }

@@ -20,6 +20,7 @@ impl SizeFor {
         let limited = sample.info.maxmemory().is_some_and(|m| m > 0);
         size_for.has_eviction_clock =
             limited && policy.is_some_and(|p| p.contains("lru") || p.contains("lfu"));
+        size_for.is_cluster = sample.info.flag("cluster_enabled") == Some(true);
         Some(size_for)
     }
 }
@@ -70,7 +71,7 @@ mod tests {
     fn a_server_is_matched_to_its_line_and_its_limits() {
         let sample = Sample {
             info: Info::parse(
-                "server_name:valkey\nvalkey_version:8.1.8\nmem_allocator:libc\nmaxmemory:5\nmaxmemory_policy:allkeys-lru",
+                "server_name:valkey\nvalkey_version:8.1.8\nmem_allocator:libc\nmaxmemory:5\nmaxmemory_policy:allkeys-lru\ncluster_enabled:1",
             ),
             config: Config::parse("hash-max-listpack-entries 7\nmaxmemory 5"),
             ..Sample::default()
@@ -78,7 +79,7 @@ mod tests {
         let size_for = SizeFor::like(&sample).unwrap();
         assert_eq!((size_for.server, size_for.allocator), (Server::Valkey81, Allocator::Libc));
         assert_eq!(size_for.thresholds.hash_entries, 7);
-        assert!(size_for.has_eviction_clock);
+        assert!(size_for.has_eviction_clock && size_for.is_cluster);
         let old = Sample { info: Info::parse("redis_version:5.0.7"), ..Sample::default() };
         assert_eq!(SizeFor::like(&old), None);
     }

@@ -80,6 +80,11 @@ impl Server {
         self < Self::Redis72
     }
 
+    /// A Cluster's node links the entries of each slot.
+    pub(super) fn links_slots(self) -> bool {
+        matches!(self, Self::Redis70 | Self::Redis72 | Self::Valkey72)
+    }
+
     /// Objects carry their key: Redis from 8.2.
     pub(super) fn has_kvobj(self) -> bool {
         self.is_redis_from(Self::Redis82)
@@ -199,6 +204,8 @@ pub struct SizeFor {
     pub thresholds: Thresholds,
     /// Small integers are not shared between keys: a memory limit with an LRU or LFU policy is set.
     pub has_eviction_clock: bool,
+    /// It is a node of a Cluster, which finds the keys of a slot by structures of their own.
+    pub is_cluster: bool,
     /// A primary drops keys that expired before this Unix time in milliseconds while it loads; `None` keeps all.
     pub now_ms: Option<i64>,
 }
@@ -211,6 +218,7 @@ impl SizeFor {
             allocator: Allocator::Jemalloc8,
             thresholds: Thresholds::default(),
             has_eviction_clock: false,
+            is_cluster: false,
             now_ms: None,
         }
     }

@@ -6,6 +6,7 @@
 
 use super::cost::{Cost, MILLI};
 use super::expiry::ExpiryIndex;
+use super::score;
 use super::server::{Server, SizeFor, Thresholds};
 use super::stream::StreamSize;
 use crate::format::{DataType, ValueType};
@@ -45,6 +46,8 @@ pub(super) enum StringForm {
 
 /// Bytes of fields and values up to which newer servers keep both in one allocation.
 const ENTRY_MAX: u64 = 128;
+/// How many times as many elements as fit a packed encoding are near enough to ask what packing would take.
+const NEAR: u64 = 2;
 const LISTPACK_FRAME: u64 = 7;
 /// The same of a ziplist: bytes, tail, count, end.
 const ZIPLIST_FRAME: u64 = 11;
@@ -59,14 +62,17 @@ pub(super) struct ValueSize {
     /// For Valkey: its fields by expiry.
     expiries: ExpiryIndex,
     scratch: Scratch,
+    /// Somebody asks what tables and skiplists would take if they were packed.
+    asks_for_packed: bool,
 }
 
 /// What one value has come to so far.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact about the value so far")]
 struct Sums {
     kind: Option<ValueType>,
-    /// Elements that the file announced, where it does.
-    stated: u64,
+    /// It cannot become packed, and nobody asks what it would take if it did: entries need not be priced.
+    is_spread: bool,
     /// Elements told one by one, or counted in a closed encoding.
     elements: u64,
     /// Packed encodings that stay closed: their blocks, or their bytes where another block will hold them.
@@ -105,7 +111,13 @@ impl ValueSize {
             stream: StreamSize::default(),
             expiries: ExpiryIndex::default(),
             scratch: Scratch::default(),
+            asks_for_packed: false,
         }
+    }
+
+    /// Whether [`Sized::packed`] is wanted, which takes the texts of scores and more.
+    pub(super) fn ask_for_packed(&mut self, wanted: bool) {
+        self.asks_for_packed = wanted;
     }
 
     /// A value of type `kind` follows.
@@ -195,7 +207,8 @@ impl ValueSize {
     /// What does not fit a packed encoding, with what it would take if it did.
     fn spread(&self, encoding: &'static str, bytes: u64, may_pack: bool) -> Sized {
         let longest = self.sums.longest;
-        let packed = (may_pack && self.sums.expiring == 0).then(|| self.repacked());
+        let is_wanted = self.asks_for_packed && may_pack && !self.sums.is_spread;
+        let packed = (is_wanted && self.sums.expiring == 0).then(|| self.repacked());
         Sized { longest, packed, ..sized(encoding, bytes, self.sums.elements) }
     }
 
@@ -221,12 +234,21 @@ impl ValueSize {
             return sized(self.packed_name(), self.repacked(), sums.elements);
         }
         let bytes = sums.separate / MILLI + self.cost.skiplist(sums.elements);
-        self.spread("skiplist", bytes, sums.elements <= self.scores_max())
+        self.spread("skiplist", bytes, true)
     }
 
-    /// Members up to which the text of scores is worth its price: what packing would take is then known.
-    fn scores_max(&self) -> u64 {
-        4 * self.limits.zset_entries
+    /// The file announces `count` elements, which rules some encodings out.
+    fn announced(&mut self, count: u64) {
+        let limits = &self.limits;
+        let packed_max = match self.sums.kind.map(ValueType::data_type) {
+            Some(DataType::Set) => limits.set_entries,
+            Some(DataType::Zset) => limits.zset_entries,
+            Some(DataType::Hash) => limits.hash_entries,
+            _ => return,
+        };
+        // The texts of scores are dear.
+        let wanted_max = if self.asks_for_packed { NEAR * packed_max } else { packed_max };
+        self.sums.is_spread = count > wanted_max;
     }
 
     fn hash(&self) -> Sized {
@@ -342,11 +364,15 @@ impl ValueSize {
         let length = text.length();
         self.sums.elements += 1;
         self.sums.longest = self.sums.longest.max(length);
-        self.sums.entry_bytes += listpack::entry_bytes(&text);
         self.sums.separate += self.cost.string(length);
-        match text.as_int() {
-            Some(value) => self.sums.width = self.sums.width.max(int_width(value)),
-            None => self.sums.has_text = true,
+        if !self.sums.is_spread {
+            self.sums.entry_bytes += listpack::entry_bytes(&text);
+        }
+        if !self.sums.has_text {
+            match text.as_int() {
+                Some(value) => self.sums.width = self.sums.width.max(int_width(value)),
+                None => self.sums.has_text = true,
+            }
         }
     }
 
@@ -355,15 +381,18 @@ impl ValueSize {
         let length = text.length();
         self.sums.elements += 1;
         self.sums.longest = self.sums.longest.max(length);
-        self.sums.entry_bytes += self.packed_entry(&text);
         self.sums.separate += self.cost.skiplist_member(length);
+        if !self.sums.is_spread {
+            self.sums.entry_bytes += self.packed_entry(&text);
+        }
     }
 
     #[inline]
     fn score(&mut self, score: f64) {
-        // Only values that may become a listpack ask for the text of their scores, which is dear.
-        if self.sums.stated <= self.scores_max() {
-            self.sums.entry_bytes += score_bytes(score);
+        if !self.sums.is_spread {
+            let mut room = score::Room::new();
+            let text = score::text(self.cost.server, score, &mut room);
+            self.sums.entry_bytes += self.packed_entry(&text);
         }
     }
 
@@ -375,7 +404,9 @@ impl ValueSize {
         let is_short = self.sums.longest <= self.limits.hash_value_bytes;
         self.sums.short_pairs += u64::from(is_short);
         self.sums.elements += 1;
-        self.sums.entry_bytes += self.packed_entry(&value);
+        if !self.sums.is_spread {
+            self.sums.entry_bytes += self.packed_entry(&value);
+        }
         self.sums.value = length;
         self.sums.separate += self.pair_bytes(self.sums.field, length, false);
     }
@@ -549,14 +580,16 @@ impl Visitor for ValueSize {
     fn on(&mut self, event: Event<'_>) {
         match event {
             Event::String(text) => self.sums.string = Some(string(text)),
-            Event::Count(count) => self.sums.stated = count,
+            Event::Count(count) => self.announced(count),
             Event::Member(text) => self.member(text),
             Event::Scored(text) => self.scored(text),
             Event::Score(score) => self.score(score),
             Event::Field(text) => {
                 self.sums.field = text.length();
                 self.sums.longest = self.sums.longest.max(self.sums.field);
-                self.sums.entry_bytes += self.packed_entry(&text);
+                if !self.sums.is_spread {
+                    self.sums.entry_bytes += self.packed_entry(&text);
+                }
             }
             Event::Value(text) => self.pair(text),
             Event::FieldExpiry(expiry) => self.field_expiry(expiry),
@@ -608,19 +641,6 @@ fn int_width(value: i64) -> u64 {
     } else {
         8
     }
-}
-
-/// Bytes of a listpack entry for a score: an integer where it is one, else its shortest decimal form.
-fn score_bytes(score: f64) -> u64 {
-    #[expect(clippy::cast_possible_truncation, reason = "compared with the original right after")]
-    let whole = score as i64;
-    #[expect(clippy::cast_precision_loss, reason = "the comparison is meant to be exact")]
-    let is_whole = (whole as f64 - score).abs() == 0.0 && score.abs() < 1e17;
-    if is_whole {
-        return listpack::entry_bytes(&Text::Int(whole));
-    }
-    let digits = format!("{score}").len() as u64;
-    listpack::entry_bytes(&Text::Omitted { length: digits })
 }
 
 /// Entries that the header of a packed encoding states, without decompressing more than that.

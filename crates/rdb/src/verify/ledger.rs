@@ -1,5 +1,6 @@
 //! Accounts across keys: announced counts against found ones, slots, repeated keys. Read [`Ledger`] first.
 
+use super::function::Libraries;
 use super::keys::{Keys, Repeated};
 use crate::format::ValueType;
 use crate::problem::{Flaw, FlawKind};
@@ -26,6 +27,7 @@ pub(super) struct Ledger {
     pub(super) keys: u64,
     pub(super) expires: u64,
     seen: Keys,
+    libraries: Libraries,
     db: Option<Section>,
     slot: Option<Section>,
     /// Keys that the snapshot has room for; an announcement of more is no reason to stop looking for repeated ones.
@@ -39,7 +41,8 @@ impl Ledger {
     /// Accounts that remember keys in `seen`, of a snapshot of so many bytes, where that is known.
     pub(super) fn new(seen: Keys, bytes: Option<u64>) -> Self {
         let keys_max = bytes.map_or(u64::MAX, |bytes| bytes / KEY_LEAST_BYTES);
-        Self { keys: 0, expires: 0, seen, db: None, slot: None, keys_max }
+        let libraries = Libraries::default();
+        Self { keys: 0, expires: 0, seen, libraries, db: None, slot: None, keys_max }
     }
 
     /// What is known of repeated keys now that all were seen.
@@ -103,6 +106,11 @@ impl Ledger {
                         self.slot = Some(Section { stated_field_expires, ..counts });
                     }
                     None => flaw(Flaw::new(offset, FlawKind::BadSlot)),
+                }
+            }
+            Item::Function(source) => {
+                if let Err(kind) = self.libraries.add(&source) {
+                    flaw(Flaw::new(offset, kind));
                 }
             }
             _ => {}

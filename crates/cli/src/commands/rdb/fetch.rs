@@ -18,6 +18,7 @@ use unfrag_client::{
     Address, ConnectOptions, DiscoverOptions, SurveyOptions, Target, replication, survey,
 };
 use unfrag_diagnose::{diagnose, fork_refusal};
+use unfrag_model::text::wrap;
 use unfrag_model::{Report, human};
 use unfrag_rdb::VerifyReport;
 use unfrag_rdb::verify::Feed;
@@ -86,11 +87,12 @@ fn show(args: &FetchArgs, all: &[Fetched], printer: &Printer) -> anyhow::Result<
         (ReportForm::Human, many) => {
             let blocks = many.iter().map(|f| {
                 let times = format!(
-                    "  fetched from {} in {:.1} s; its first byte came after {:.1} s (its fork, and\n  repl-diskless-sync-delay)\n",
+                    "fetched from {} in {:.1} s; its first byte came after {:.1} s (its fork, and repl-diskless-sync-delay)",
                     f.server,
                     f.took_ms as f64 / 1000.0,
                     f.waited_ms as f64 / 1000.0
                 );
+                let times = format!("  {}\n", wrap(&times, printer.paint().width, 4));
                 snapshot::verified(std::slice::from_ref(&f.verified), printer.paint()) + &times
             });
             blocks.collect::<Vec<_>>().join("\n")
@@ -378,10 +380,8 @@ impl Bar {
     /// The snapshot begins to come.
     fn begin(&self, length: Option<u64>) {
         let template = match length {
-            Some(_) => "receiving [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-            None => {
-                "receiving {spinner} {bytes} {bytes_per_sec} (streamed: its length is not known)"
-            }
+            Some(_) => "receiving [{bar:20}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            None => "receiving {spinner} {bytes} {bytes_per_sec} (its length is not known)",
         };
         if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
             self.0.set_style(style.progress_chars("#> "));
