@@ -51,6 +51,8 @@ pub struct KeySize<'k> {
     pub longest: u64,
     /// For a table or skiplist: bytes of the key if it were packed instead.
     pub packed_bytes: Option<u64>,
+    /// Packed it would be an intset: a set of integers, whose limit is another one.
+    pub packs_to_intset: bool,
 }
 
 /// Keys and bytes of all keys of a type and encoding.
@@ -422,6 +424,7 @@ impl Sizer {
             packed_bytes: sized
                 .packed
                 .map(|packed| (whole.bytes + packed).saturating_sub(sized.bytes)),
+            packs_to_intset: sized.packs_to_intset,
         }
     }
 
