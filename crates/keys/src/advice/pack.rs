@@ -29,7 +29,10 @@ pub(super) fn advise(context: &Context<'_>) -> Vec<Advice> {
     let mut found = Vec::new();
     for pattern in context.patterns.iter().filter(|p| is_packable(context, p)) {
         let Some((last, stem)) = pattern.parts.split_last() else { continue };
-        if stem.last().is_some_and(|part| varies(part)) && !varies(last) {
+        // What only separates says nothing: the end of a hash tag, `{user:7}:name`.
+        let says = |part: &&&[u8]| part.iter().any(|byte| !byte.is_ascii_punctuation());
+        let thing = stem.iter().rev().find(says);
+        if thing.is_some_and(|part| varies(part)) && !varies(last) {
             things.entry(stem.to_vec()).or_default().push(pattern);
         } else if pattern.last_placeholder() == Some(Placeholder::Id)
             // Where more varies, how many numbers share a stem is not known.
