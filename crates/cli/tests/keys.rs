@@ -454,8 +454,9 @@ fn what_advice_says_to_type_does_what_it_says() {
                  redis.call('SET', '{cart:' .. i .. '}:' .. field, i * 7)
                end
                redis.call('SET', 'seen:' .. i, i * 13)
-               redis.call('SET', 'ring:' .. i .. ':a', 'v' .. i, 'EX', 9000 + i)
-               redis.call('SET', 'ring:' .. i .. ':b', 'w' .. i, 'EX', 9000 + i)
+               for _, field in ipairs({'first', 'second', 'third', 'fourth', 'fifth'}) do
+                 redis.call('SET', 'ring:' .. i .. ':' .. field, 'value ' .. i, 'EX', 9000 + i)
+               end
              end
              for i = 1, 100 do
                redis.call('SET', 'doc[' .. i .. ']', string.rep('{\"id\":' .. i .. ',\"state\":\"active\"}', 12))

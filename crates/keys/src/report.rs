@@ -230,8 +230,7 @@ pub fn written_by(path: &Path) -> Option<Server> {
 
 /// What a plain file says before its first key. Of a pipe nothing is read: it would be gone for whoever comes after.
 fn said(path: &Path, wanted: &[u8]) -> Option<String> {
-    let is_plain = std::fs::metadata(path).is_ok_and(|m| m.is_file());
-    if !is_plain || path.as_os_str() == "-" {
+    if !container::is_plain_file(path) {
         return None;
     }
     let Ok(Source::Mapped(map)) = container::open(path) else { return None };

@@ -71,7 +71,7 @@ fn pieces(shape: &[u8]) -> Option<Vec<Piece<'_>>> {
             rest = rest.get(1..)?;
             continue;
         }
-        let end = rest.iter().position(|b| is_slot(b)).unwrap_or(rest.len());
+        let end = rest.iter().position(is_slot).unwrap_or(rest.len());
         let text = std::str::from_utf8(rest.get(..end)?).ok()?;
         let can_be_typed =
             text.chars().all(|c| c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ');
