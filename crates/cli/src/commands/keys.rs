@@ -83,14 +83,11 @@ fn now_ms() -> i64 {
 
 /// The server named, or that of the snapshot, or a late one.
 fn size_for(args: &SizeForArgs, file: Option<&Path>) -> anyhow::Result<SizeFor> {
-    let mut size_for = match &args.server {
-        Some(name) => {
-            SizeFor::new(name.parse::<Server>().map_err(|e| UsageError { message: e.to_string() })?)
-        }
-        None => {
-            let own = file.and_then(unfrag_keys::report::written_by);
-            SizeFor::new(own.unwrap_or(Server::Redis82))
-        }
+    let mut size_for = if let Some(name) = &args.server {
+        SizeFor::new(name.parse::<Server>().map_err(|e| UsageError { message: e.to_string() })?)
+    } else {
+        let own = file.and_then(unfrag_keys::report::written_by);
+        SizeFor::new(own.unwrap_or(Server::Redis82))
     };
     if let Some(name) = args.allocator {
         size_for.allocator = match name {
