@@ -53,10 +53,11 @@ bench-reclaim: servers
 	$(CARGO) build --release --quiet --bin unfrag
 	$(CARGO) run --release --quiet --package unfrag --example bench_reclaim -- target/release/unfrag $(RECLAIM)
 
-# Pattern report of 10 M keys, and of a live server with 1 M: beside the peers.
+# Pattern report of 10 M keys, of a live server with 1 M, beside the peers; savings predicted and measured. KEYS="--only saving"
+# is a part of it.
 bench-keys: servers
 	$(CARGO) build --release --quiet --bin unfrag
-	$(PYTHON) scripts/bench_keys.py target/release/unfrag
+	$(PYTHON) scripts/bench_keys.py target/release/unfrag $(KEYS)
 
 # A thousand targets: processor, memory, scrape, a day of history; beside prometheus-redis-exporter where it is installed.
 bench-watch: servers

@@ -42,7 +42,7 @@ pub(crate) enum KeysCommand {
 /// Whom bytes are of.
 #[derive(Debug, Args)]
 pub(crate) struct SizeForArgs {
-    /// Size for this server (a snapshot's own by default): redis-6.2 to 8.6, valkey-7.2 to 9.1.
+    /// Size for this server (a file's own by default, redis-8.2 for a pipe): redis-6.2 to 8.6, valkey-7.2 to 9.1.
     #[arg(long = "for", value_name = "SERVER")]
     pub(crate) server: Option<String>,
     /// Size for this allocator: jemalloc-8 (bundled), jemalloc-16 (distributions'), libc.

@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use serde_json::Value;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use unfrag_testbed::deployment::Cluster;
 use unfrag_testbed::workload::Workload;
 use unfrag_testbed::{Kind, Options, Server, measure, require};
@@ -95,8 +96,8 @@ fn the_total_is_what_a_restart_uses_live_and_from_the_snapshot() {
         assert_eq!(live["total"]["keys"], keys, "{}", kind.name());
         let (file, sized_for) = (saved(&server, &mut connection), live["sized_for"].clone());
         let allocator = live["allocator"].as_str().unwrap().to_owned();
-        let of_file =
-            json(&[&file, "--for", sized_for.as_str().unwrap(), "--allocator", &allocator]);
+        let of_file = json(&[&file, "--allocator", &allocator]);
+        assert_eq!(of_file["sized_for"], sized_for, "{}: its own server", kind.name());
         assert_eq!(of_file["total"], live["total"], "{}", kind.name());
         assert_eq!(sums(&of_file), sums(&live), "{}", kind.name());
         let predicted = live["total"]["bytes"].as_u64().unwrap();
@@ -209,6 +210,28 @@ fn a_whole_cluster_in_one_command() {
     assert!(!report["by_slot"].as_array().unwrap().is_empty());
 }
 
+#[test]
+fn a_dead_node_is_named_and_the_others_are_told_of() {
+    let kind = Kind::ALL[0];
+    if !require(kind) {
+        return;
+    }
+    let (server, mut connection) = start(kind);
+    lua(&mut connection, SCHEMES);
+    let gone = Server::start(kind, &eager()).unwrap();
+    let dead = gone.address();
+    drop(gone);
+    let output = unfrag(&[&server.address(), &dead, "-o", "json"]);
+    assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["total"]["keys"], measure::keys(&mut connection).unwrap());
+    let unread = report["sources"].as_array().unwrap().iter().find(|s| s["source"] == *dead);
+    assert_eq!(unread.unwrap()["problem"]["kind"], "not-read", "{report}");
+    let text = String::from_utf8(unfrag(&[&server.address(), &dead]).stdout).unwrap();
+    assert!(text.contains("was not read"), "{text}");
+    assert_eq!(unfrag(&[&dead, &dead]).status.code(), Some(4));
+}
+
 /// Names that hurt terminals, pages, spreadsheets and parsers.
 fn hostile(connection: &mut redis::Connection) -> Vec<Vec<u8>> {
     let names: Vec<Vec<u8>> = vec![
@@ -262,7 +285,8 @@ fn hashed_names_appear_nowhere() {
     lua(
         &mut connection,
         "for i = 1, 300 do redis.call('SET', 'secretname' .. i, string.rep('SECRETVALUE', 100)) end
-         redis.call('SET', 'onlysecret', 'x') for i = 1, 500 do redis.call('SET', 'n:' .. i, '0042') end",
+         redis.call('SET', 'onlysecret', string.rep('y', 100000))
+         for i = 1, 500 do redis.call('SET', 'n:' .. i, '0042') end",
     );
     let file = saved(&server, &mut connection);
     let folder = tempfile::tempdir().unwrap();
@@ -403,6 +427,118 @@ fn a_part_is_reported_as_a_part() {
     assert_eq!(output.status.code(), Some(5));
     let late = unfrag(&[&server.address(), "--deadline", "1ms"]);
     assert_eq!(late.status.code(), Some(5), "{}", String::from_utf8_lossy(&late.stdout));
+}
+
+/// The words of a command as a shell would take them: single quotes are all that is used.
+fn words(command: &str) -> Vec<String> {
+    let parts = command.split('\'').enumerate().flat_map(|(place, part)| {
+        let quoted = place % 2 == 1;
+        let one = quoted.then(|| vec![part.to_owned()]);
+        one.unwrap_or_else(|| part.split_whitespace().map(str::to_owned).collect())
+    });
+    parts.collect()
+}
+
+/// What advice says to type is typed, as it stands, and must find the keys that it is about.
+#[test]
+fn what_advice_says_to_type_does_what_it_says() {
+    for kind in Kind::ALL.into_iter().filter(|&k| require(k)) {
+        let (server, mut connection) = start(kind);
+        lua(
+            &mut connection,
+            "for i = 1, 2000 do
+               redis.call('SET', 'user:' .. i .. ':name', 'name ' .. i)
+               redis.call('SET', 'user:' .. i .. ':mail', 'u' .. i .. '@example.com')
+               redis.call('SET', 'user:' .. i .. ':city', 'Mountain View')
+               for _, field in ipairs({'sum', 'count', 'items', 'state'}) do
+                 redis.call('SET', '{cart:' .. i .. '}:' .. field, i * 7)
+               end
+               redis.call('SET', 'seen:' .. i, i * 13)
+               for _, field in ipairs({'first', 'second', 'third', 'fourth', 'fifth'}) do
+                 redis.call('SET', 'ring:' .. i .. ':' .. field, 'value ' .. i, 'EX', 9000 + i)
+               end
+             end
+             for i = 1, 100 do
+               redis.call('SET', 'doc[' .. i .. ']', string.rep('{\"id\":' .. i .. ',\"state\":\"active\"}', 12))
+               for j = 1, 700 do redis.call('SADD', 'ids:' .. i, j * 3) end
+             end",
+        );
+        let report = json(&[&server.address()]);
+        let advice = report["advice"].as_array().unwrap();
+        let about = |kind: &str, pattern: &str| {
+            advice.iter().find(|a| a["kind"] == kind && a["pattern"] == pattern)
+        };
+        let name = kind.name();
+        // A set of integers has a limit of its own.
+        let ids = about("threshold", "ids:{id}").unwrap();
+        assert_eq!(ids["next"], "CONFIG SET set-max-intset-entries 700", "{name}");
+        // Fields that expire are packed in Redis from 7.4 on; Valkey keeps them in tables, which saves nothing.
+        let ring = about("pack", "ring:{id}:{field}");
+        assert_eq!(ring.is_some(), kind == Kind::Redis8, "{name}: {ring:?}");
+        assert!(ring.is_none_or(|a| a["is_safe"] == false), "{ring:?}");
+        for (kind, pattern, keys) in [
+            ("pack", "user:{id}:{field}", 6000),
+            ("pack", "{cart:{id}}:{field}", 8000),
+            ("pack", "seen:{id}", 2000),
+            ("compress", "doc[{id}]", 100),
+        ] {
+            let found =
+                about(kind, pattern).unwrap_or_else(|| panic!("{name}: {pattern} {advice:#?}"));
+            let next = words(found["next"].as_str().unwrap());
+            let state = tempfile::tempdir().unwrap();
+            let output = Command::new(env!("CARGO_BIN_EXE_unfrag"))
+                .args(&next[1..])
+                .args(["-o", "json", "-p", &server.port().to_string()])
+                .env("XDG_STATE_HOME", state.path())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(0), "{name}: {next:?} {said}");
+            let dry: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(dry["matching"], keys, "{name}: {next:?} {dry}");
+            // Small listpacks of two fields save little, and of that libc takes a part.
+            assert!(dry["predicted_bytes"].as_i64().unwrap() > 0, "{name}: {next:?} {dry}");
+        }
+    }
+}
+
+/// Pipes are read once; what says when the snapshot was made must not be looked for in advance.
+#[test]
+fn a_pipe_tells_what_the_file_tells() {
+    let kind = Kind::ALL[0];
+    if !require(kind) {
+        return;
+    }
+    let (server, mut connection) = start(kind);
+    lua(&mut connection, SCHEMES);
+    let file = saved(&server, &mut connection);
+    // Of a pipe it is not known in advance whose it is.
+    let size_for = ["--for", "redis-7.0"];
+    let of_file = json(&[&[&*file][..], &size_for].concat());
+    let piped = |args: &[&str], stdin: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_unfrag"));
+        let output = command.arg("keys").args(args).stdin(stdin).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+        output.stdout
+    };
+    let redirected = || Stdio::from(std::fs::File::open(&file).unwrap());
+    let through_a_pipe = || {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        std::thread::spawn(move || writer.write_all(&bytes));
+        Stdio::from(reader)
+    };
+    for stdin in [redirected(), through_a_pipe()] {
+        let report: Value =
+            serde_json::from_slice(&piped(&["-", "-o", "json", size_for[0], size_for[1]], stdin))
+                .unwrap();
+        assert_eq!(report["total"], of_file["total"]);
+        assert_eq!(report["taken_ms"], of_file["taken_ms"]);
+        assert_eq!(sums(&report), sums(&of_file));
+    }
+    let rows = piped(&["-", "-o", "csv", "--rows", "keys"], through_a_pipe());
+    let keys = usize::try_from(of_file["total"]["keys"].as_u64().unwrap()).unwrap();
+    assert_eq!(String::from_utf8(rows).unwrap().lines().count(), keys + 1);
 }
 
 #[test]

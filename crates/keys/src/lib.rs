@@ -23,6 +23,7 @@ pub mod tally;
 pub mod time;
 pub mod top;
 pub mod tree;
+pub mod typed;
 
 pub use advice::Advice;
 pub use report::{Analysis, Report};

@@ -4,12 +4,12 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use serde::Serialize;
-use unfrag_model::MallocStats;
+use unfrag_model::{Engine, Flavor, MallocStats};
 use unfrag_rdb::SizeReport;
 use unfrag_rdb::container::{self, Source};
 use unfrag_rdb::input::Slice;
 use unfrag_rdb::reader::{Item, Reader};
-use unfrag_rdb::size::{SizeFor, TypeSize, fold_file, fold_reader};
+use unfrag_rdb::size::{Server, SizeFor, TypeSize, fold_file, fold_reader};
 
 use crate::advice::{self, Advice};
 use crate::histogram::Quantiles;
@@ -24,6 +24,8 @@ use crate::top::Big;
 
 /// Patterns in a report; the rest is summed up.
 const PATTERNS_MAX: usize = 2000;
+/// The kind of the problem of a source that could not be read at all.
+pub const NOT_READ: &str = "not-read";
 /// Slots listed.
 const SLOTS_MAX: usize = 16;
 
@@ -113,6 +115,24 @@ impl Analysis {
         self
     }
 
+    /// Names a source that could not be read: the report is then of a part.
+    pub fn add_unread(&mut self, name: &str, why: &str) {
+        self.sources.push(SourceTotal {
+            source: name.to_owned(),
+            method: Method::Snapshot,
+            remarks: Vec::new(),
+            keys: 0,
+            bytes: 0,
+            problem: Some(unfrag_rdb::Problem {
+                offset: 0,
+                db: None,
+                key: None,
+                kind: NOT_READ,
+                message: why.to_owned(),
+            }),
+        });
+    }
+
     /// Takes over another one, of another node of a deployment or another file.
     pub fn join(&mut self, other: Self) {
         unfrag_rdb::Tally::join(&mut self.tally, other.tally);
@@ -196,13 +216,29 @@ impl Analysis {
 
 /// When the snapshot says it was made, if it is a plain file that says so before its first key.
 pub(crate) fn created_ms(path: &Path) -> Option<i64> {
+    let seconds: i64 = said(path, b"ctime")?.parse().ok()?;
+    seconds.checked_mul(1000)
+}
+
+/// The server that the snapshot says it is of, if it is a plain file that says so before its first key.
+pub fn written_by(path: &Path) -> Option<Server> {
+    let of = |flavor, version: String| Engine { flavor, version: version.parse().ok() };
+    let valkey = said(path, b"valkey-ver").map(|v| of(Flavor::Valkey, v));
+    let engine = valkey.or_else(|| said(path, b"redis-ver").map(|v| of(Flavor::Redis, v)))?;
+    Server::of(engine)
+}
+
+/// What a plain file says before its first key. Of a pipe nothing is read: it would be gone for whoever comes after.
+fn said(path: &Path, wanted: &[u8]) -> Option<String> {
+    if !container::is_plain_file(path) {
+        return None;
+    }
     let Ok(Source::Mapped(map)) = container::open(path) else { return None };
     let mut reader = Reader::new(Slice::new(map.bytes(), 0)).ok()?;
     loop {
         match reader.next_item() {
-            Ok(Some(Item::Aux { name: b"ctime", value })) => {
-                let seconds: i64 = std::str::from_utf8(value).ok()?.parse().ok()?;
-                return seconds.checked_mul(1000);
+            Ok(Some(Item::Aux { name, value })) if name == wanted => {
+                return String::from_utf8(value.to_vec()).ok();
             }
             Ok(Some(Item::Key(_) | Item::End(_)) | None) | Err(_) => return None,
             Ok(Some(_)) => {}
@@ -391,7 +427,13 @@ impl Report {
             }
         };
         self.patterns.iter_mut().for_each(|row| hidden(&mut row.pattern));
-        self.advice.iter_mut().for_each(|advice| hidden(&mut advice.pattern));
+        for advice in &mut self.advice {
+            let before = advice.pattern.clone();
+            hidden(&mut advice.pattern);
+            if advice.pattern != before {
+                advice.next = None;
+            }
+        }
         for bin in self.fragmentation.iter_mut().flatten() {
             bin.owners.iter_mut().for_each(|owner| hidden(&mut owner.pattern));
         }

@@ -84,6 +84,7 @@ impl Scanned {
             elements: scanned.elements,
             longest: 0,
             packed_bytes: None,
+            packs_to_intset: false,
         };
         // Nothing is known of its allocations, whether they are wanted or not.
         self.tally.open(&sized.key);

@@ -76,6 +76,8 @@ pub struct KindSum {
 pub struct Near {
     /// Keys.
     pub keys: u64,
+    /// Of which sets of integers.
+    pub intsets: u64,
     /// Their bytes.
     pub bytes_now: u64,
     /// Bytes if they were packed.
@@ -191,6 +193,7 @@ impl Stats {
 impl Near {
     pub(crate) fn join(&mut self, other: Self) {
         self.keys += other.keys;
+        self.intsets += other.intsets;
         self.bytes_now += other.bytes_now;
         self.bytes_after += other.bytes_after;
         self.elements_max = self.elements_max.max(other.elements_max);

@@ -184,6 +184,7 @@ impl KeyTally {
         let limits = &self.thresholds;
         let (entries, longest) = match key.key.kind.data_type() {
             DataType::Hash => (limits.hash_entries, limits.hash_value_bytes),
+            DataType::Set if key.packs_to_intset => (limits.set_intset_entries, u64::MAX / 2),
             DataType::Set => (limits.set_entries, limits.set_value_bytes),
             DataType::Zset => (limits.zset_entries, limits.zset_value_bytes),
             _ => return None,
@@ -191,6 +192,7 @@ impl KeyTally {
         let is_near = key.elements <= 2 * entries && key.longest <= 2 * longest;
         (is_near && packed < key.bytes).then_some(Near {
             keys: 1,
+            intsets: u64::from(key.packs_to_intset),
             bytes_now: key.bytes,
             bytes_after: packed,
             elements_max: key.elements,

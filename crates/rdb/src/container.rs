@@ -139,6 +139,11 @@ pub enum Source<'s> {
     },
 }
 
+/// True for a file that may be opened again: what is read of a pipe, or of standard input (`-`), is gone.
+pub fn is_plain_file(path: &Path) -> bool {
+    path.as_os_str() != "-" && path.metadata().is_ok_and(|m| m.is_file())
+}
+
 /// Opens `path`; `-` is standard input.
 pub fn open(path: &Path) -> io::Result<Source<'static>> {
     if path.as_os_str() == "-" {

@@ -55,6 +55,8 @@ pub struct KeySize<'k> {
     /// For a table or skiplist that is not far from fitting: bytes of the key if it were packed instead. Only where it
     /// is asked for ([`Observer::PACKED`]).
     pub packed_bytes: Option<u64>,
+    /// Packed it would be an intset: a set of integers, whose limit is another one.
+    pub packs_to_intset: bool,
 }
 
 /// Keys and bytes of all keys of a type and encoding.
@@ -438,6 +440,7 @@ impl Sizer {
             packed_bytes: sized
                 .packed
                 .map(|packed| (whole.bytes + packed).saturating_sub(sized.bytes)),
+            packs_to_intset: sized.packs_to_intset,
         }
     }
 

@@ -58,7 +58,7 @@ fn is_file(target: &str) -> bool {
 
 fn of_files(args: &KeysArgs, files: &[PathBuf]) -> anyhow::Result<Analysis> {
     let mut whole: Option<Analysis> = None;
-    let size_for = size_for(&args.size)?;
+    let size_for = size_for(&args.size, files.first().map(PathBuf::as_path))?;
     for path in files {
         let options = options(args);
         let analysis = Analysis::of_file(path, &size_for, options)
@@ -81,12 +81,13 @@ fn now_ms() -> i64 {
     now.and_then(|n| i64::try_from(n.as_millis()).ok()).unwrap_or_default()
 }
 
-fn size_for(args: &SizeForArgs) -> anyhow::Result<SizeFor> {
-    let mut size_for = match &args.server {
-        Some(name) => {
-            SizeFor::new(name.parse::<Server>().map_err(|e| UsageError { message: e.to_string() })?)
-        }
-        None => SizeFor::new(Server::Redis82),
+/// The server named, or that of the snapshot, or a late one.
+fn size_for(args: &SizeForArgs, file: Option<&Path>) -> anyhow::Result<SizeFor> {
+    let mut size_for = if let Some(name) = &args.server {
+        SizeFor::new(name.parse::<Server>().map_err(|e| UsageError { message: e.to_string() })?)
+    } else {
+        let own = file.and_then(unfrag_keys::report::written_by);
+        SizeFor::new(own.unwrap_or(Server::Redis82))
     };
     if let Some(name) = args.allocator {
         size_for.allocator = match name {

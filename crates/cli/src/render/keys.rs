@@ -246,7 +246,8 @@ fn big_line(big: &Big, paint: Paint) -> String {
         count
     );
     let room = paint.width.saturating_sub(columns(&head)).max(16);
-    head + &cut(&printable(&big.key), room)
+    let key = if big.key.is_empty() { "(empty)" } else { big.key.as_str() };
+    head + &cut(&printable(key), room)
 }
 
 fn fragmentation(report: &Report, paint: Paint) -> Vec<String> {
@@ -315,6 +316,15 @@ fn advice(report: &Report, verbose: bool, paint: Paint) -> Vec<String> {
         lines.push(paint.bold(&format!("  {}", wrap_from(&head, paint.width - 2, 12))));
         lines.push(format!("            {}", cut(&name(&advice.pattern), paint.width - 12)));
         lines.push(format!("            {}", wrap(&printable(&advice.why), paint.width, 12)));
+        if advice.tried.len() > 1 {
+            let tried: Vec<String> = advice
+                .tried
+                .iter()
+                .map(|t| format!("{} {}", t.name, short(t.bytes_after)))
+                .collect();
+            let text = format!("leaves {}", tried.join(", "));
+            lines.push(format!("            {}", wrap(&text, paint.width, 12)));
+        }
         if let Some(next) = &advice.next {
             lines.push(format!("            {} {}", paint.arrow(), printable(next)));
         }
@@ -338,8 +348,8 @@ fn limits(report: &Report, paint: Paint) -> Vec<String> {
     let skipped = &report.not_packed_for_ttl;
     if skipped.keys > 0 {
         notes.push(format!(
-            "packing was not considered for {} in {} small strings of patterns with a TTL: as fields they would no longer \
-             expire by themselves",
+            "packing was not considered for {} in {} small strings of patterns with a TTL: fields of this server's hashes \
+             cannot expire by themselves (Redis 7.4 and Valkey 9.0 can)",
             bytes(skipped.bytes),
             grouped(skipped.keys)
         ));
@@ -348,6 +358,11 @@ fn limits(report: &Report, paint: Paint) -> Vec<String> {
         let name = printable(&source.source);
         notes.extend(source.remarks.iter().map(|text| format!("{name}: {}", printable(text))));
         if let Some(problem) = &source.problem
+            && problem.kind == unfrag_keys::report::NOT_READ
+        {
+            let why = printable(&problem.message);
+            notes.push(format!("{name} was not read, and nothing above is of its keys: {why}"));
+        } else if let Some(problem) = &source.problem
             && problem.kind == unfrag_keys::scanned::ENDED_EARLY
         {
             let why = printable(&problem.message);

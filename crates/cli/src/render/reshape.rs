@@ -10,7 +10,7 @@ use unfrag_act::reshape::{Outcome, Preview, Shape, Spec};
 use unfrag_model::text::{printable, wrap};
 use unfrag_model::{human, signed_human};
 
-/// Keys left alone that are named, where not all are.
+/// Keys left alone, or reasons for it, that are named where not all are.
 const NAMED: usize = 6;
 
 /// The dry runs.
@@ -33,7 +33,19 @@ fn preview(p: &Preview, paint: Paint, allow: bool, verbose: bool) -> String {
         lines.push(line(&hint, paint));
         return lines.join("\n");
     }
-    lines.extend(layouts(p));
+    if !is_unread(p) {
+        lines.extend(read(p, paint));
+    }
+    lines.extend(skipped(&p.skipped, paint, verbose));
+    lines.extend(p.notes.iter().map(|note| line(&format!("note: {note}"), paint)));
+    lines.push(String::new());
+    lines.extend(verdict(p, paint, allow));
+    lines.join("\n").trim_end().to_owned()
+}
+
+/// Both layouts, and how they were compared.
+fn read(p: &Preview, paint: Paint) -> Vec<String> {
+    let mut lines = layouts(p);
     lines.push(String::new());
     if let Some(fields) = &p.fields {
         lines.push(line(&thresholds(fields), paint));
@@ -54,9 +66,12 @@ fn preview(p: &Preview, paint: Paint, allow: bool, verbose: bool) -> String {
         );
         lines.push(line(&text, paint));
     }
-    lines.extend(skipped(&p.skipped, paint, verbose));
-    lines.extend(p.notes.iter().map(|note| line(&format!("note: {note}"), paint)));
-    lines.push(String::new());
+    lines
+}
+
+/// What speaks against it, or what to type next.
+fn verdict(p: &Preview, paint: Paint, allow: bool) -> Vec<String> {
+    let mut lines = vec![];
     let mut blocked = false;
     for hindrance in &p.hindrances {
         let passed = allow && hindrance.overridable;
@@ -70,7 +85,12 @@ fn preview(p: &Preview, paint: Paint, allow: bool, verbose: bool) -> String {
     if !blocked {
         lines.push(format!("  {} {} --yes", paint.arrow(), command(&p.target, &p.spec)));
     }
-    lines.join("\n").trim_end().to_owned()
+    lines
+}
+
+/// What cannot be done at all is not looked into.
+fn is_unread(p: &Preview) -> bool {
+    p.sampled == 0 && !p.hindrances.is_empty()
 }
 
 /// The answer in one sentence, with bytes.
@@ -78,6 +98,13 @@ fn answer(p: &Preview) -> String {
     let saved = p.predicted_bytes;
     let change = match (saved, p.spec.reverse) {
         _ if p.matching == 0 => return format!("nothing here matches {}", wording(&p.spec)),
+        _ if is_unread(p) => {
+            return format!(
+                "not in this form: {} keys match {}",
+                count(p.matching),
+                wording(&p.spec)
+            );
+        }
         (0.., _) => format!("would save {} of {}", human(saved.unsigned_abs()), human(p.bytes_now)),
         (_, true) => format!("the old layout takes {} more again", human(saved.unsigned_abs())),
         (_, false) => format!("would COST {} more than now", human(saved.unsigned_abs())),
@@ -140,20 +167,39 @@ fn thresholds(f: &Fields) -> String {
     format!("{sizes}; {limit}: {verdict}")
 }
 
+/// Every key with its reason, or each reason with one of its keys.
 fn skipped(skipped: &[Skipped], paint: Paint, verbose: bool) -> Vec<String> {
-    let named = if verbose { usize::MAX } else { NAMED };
-    let mut lines: Vec<String> = skipped
-        .iter()
-        .take(named)
-        .map(|s| line(&format!("left alone: {}: {}", printable(&s.what), printable(&s.why)), paint))
-        .collect();
-    if skipped.len() > named {
-        lines.push(line(
-            &format!("and {} more lines of that kind (-v shows them)", skipped.len() - named),
-            paint,
-        ));
+    if verbose || skipped.len() <= NAMED {
+        let all = skipped.iter();
+        return all.map(|s| left_alone(&s.what, &s.why, paint)).collect();
     }
+    let mut reasons: Vec<(&str, &str, u64)> = vec![];
+    for Skipped { what, why } in skipped {
+        match reasons.iter_mut().find(|(known, ..)| known == why) {
+            // Of those that are not named, only their number is told.
+            Some((.., more)) => {
+                let unnamed = what.strip_suffix(" more").and_then(|n| n.parse::<u64>().ok());
+                *more += unnamed.unwrap_or(1);
+            }
+            None => reasons.push((why, what, 0)),
+        }
+    }
+    let mut lines: Vec<String> = reasons
+        .iter()
+        .take(NAMED)
+        .map(|(why, what, more)| match more {
+            0 => left_alone(what, why, paint),
+            more => left_alone(&format!("{what} and {} more", count(*more)), why, paint),
+        })
+        .collect();
+    let rest = reasons.len().saturating_sub(NAMED);
+    let other = if rest > 0 { format!("{rest} other reasons; ") } else { String::new() };
+    lines.push(line(&format!("{other}-v names more of them"), paint));
     lines
+}
+
+fn left_alone(what: &str, why: &str, paint: Paint) -> String {
+    line(&format!("left alone: {}: {}", printable(what), printable(why)), paint)
 }
 
 fn line(text: &str, paint: Paint) -> String {
@@ -213,12 +259,17 @@ fn outcome(o: &Outcome, paint: Paint, verbose: bool) -> String {
         _ if o.spec.reverse => format!("{} values are unpacked again", count(o.done)),
         _ => format!("{} values are compressed now", count(o.done)),
     };
+    let bytes = if o.spec.reverse {
+        let (taken, expected) = (-o.measured_bytes, -o.predicted_bytes);
+        format!("{} taken again, {} expected", signed_human(taken), signed_human(expected))
+    } else {
+        let (saved, expected) = (o.measured_bytes, o.predicted_bytes);
+        format!("{} saved, {} expected", signed_human(saved), signed_human(expected))
+    };
     let mut lines = vec![format!(
-        "{}  {}: {} saved, {} expected; {what}",
+        "{}  {}: {bytes}; {what}",
         paint.bold(word),
         paint.bold(&printable(&o.target)),
-        signed_human(o.measured_bytes),
-        signed_human(o.predicted_bytes),
     )];
     if let Some(error) = &o.error {
         lines.push(line(&printable(error), paint));

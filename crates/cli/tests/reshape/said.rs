@@ -8,9 +8,12 @@ use unfrag_testbed::{Kind, Options, measure, require};
 /// The most that a prediction may be wrong, in the issue's words.
 const WRONG: f64 = 0.03;
 
-/// The same for small listpacks where the allocator is libc, which is worse than the issue asks for: glibc fills the holes of
-/// deleted keys and hands out 16 or 32 bytes more than was asked, as the hole has it. Runs of this test were 7.4 to 8.4 % off.
-const WRONG_SMALL_UNDER_LIBC: f64 = 0.12;
+/// The same for small listpacks where the allocator is libc: glibc fills the holes of deleted keys and hands out 16 or 32
+/// bytes more than was asked, as the hole has it. The mean of that is predicted; before it was, this was 7.2 to 8.4 % off.
+const WRONG_SMALL_UNDER_LIBC: f64 = 0.05;
+
+/// Tables of a few keys each are filled by chance.
+const WRONG_IN_A_CLUSTER: f64 = 0.15;
 
 #[derive(Debug, Clone, Copy)]
 enum Data {
@@ -120,17 +123,22 @@ fn a_replica_is_refused_and_may_be_looked_at() {
 
 #[test]
 fn a_cluster_refuses_what_would_cross_slots_and_takes_what_has_hash_tags() {
-    if !require(Kind::Redis7) {
-        return;
+    // One table of keys, and one a slot.
+    for kind in [Kind::Redis7, Kind::Redis8].into_iter().filter(|k| require(*k)) {
+        in_a_cluster(kind);
     }
-    let mut cluster = Cluster::start(Kind::Redis7, 0, &Options::default()).unwrap();
+}
+
+fn in_a_cluster(kind: Kind) {
+    let quiet = Options::args(&["--slowlog-log-slower-than", "-1"]);
+    let mut cluster = Cluster::start(kind, 0, &quiet).unwrap();
     let node = cluster.nodes.remove(0);
     let connection = node.connection().unwrap();
     let mut scene = Scene { server: node, connection, state: tempfile::tempdir().unwrap() };
     let mut set = |key: String| {
         let _: Result<Value, _> = redis::cmd("SET").arg(key).arg("v").query(&mut scene.connection);
     };
-    for id in 0..300 {
+    for id in 0..6000 {
         for field in ["a", "b", "c"] {
             set(format!("user:{id}:{field}"));
             set(format!("tagged:{{{id}}}:{field}"));
@@ -139,13 +147,21 @@ fn a_cluster_refuses_what_would_cross_slots_and_takes_what_has_hash_tags() {
     let refused = scene.reshape(HASH).output().unwrap();
     assert_eq!(refused.status.code(), Some(6), "{}", text(&refused));
     assert!(text(&refused).contains("hash tag"), "{}", text(&refused));
+    // Of hashes on other nodes it knows nothing.
+    assert!(!text(&refused).contains("is no hash"), "{}", text(&refused));
+    assert!(!text(&refused).contains("would save"), "{}", text(&refused));
     let before = scene.digest();
     let tagged = ["hash", "--match", "tagged:{{{id}}}:{field}", "--into", "tagged:{{{id}}}"];
     let done = scene.json(&[&tagged[..], &["--yes"]].concat(), 0);
+    let told = |name: &str| done.get(name).cloned().unwrap_or_default();
     assert!(
-        done["done"].as_u64().unwrap() > 200 && done["skipped"] == serde_json::json!([]),
+        told("done").as_u64().unwrap() > 4000 && told("skipped") == serde_json::json!([]),
         "{done}"
     );
+    let bytes = |name: &str| told(name).as_f64().unwrap();
+    let error = bytes("predicted_bytes") / bytes("measured_bytes") - 1.0;
+    eprint_line(&format!("{} in a Cluster: {:+.2} %", kind.name(), error * 100.0));
+    assert!(error.abs() < WRONG_IN_A_CLUSTER, "{}: {done}", kind.name());
     scene.json(&[&tagged[..], &["--reverse", "--yes"]].concat(), 0);
     assert_eq!(scene.digest(), before);
 }

@@ -9,9 +9,12 @@ use super::{Advice, Confidence, Context, Tried};
 use crate::pattern::Pattern;
 use crate::sample::Sample;
 use crate::stats::rounded;
+use crate::typed;
 
 /// Mean length from which values are tried.
 const LENGTH_MIN: u64 = 96;
+/// Values that `reshape` is told to leave alone are shorter than one of these.
+const MIN_SIZES: (u64, u64) = (64, 1024);
 /// A client that has to decompress wants more than a trifle for it, in per cent.
 const SAVING_PERCENT: u64 = 15;
 /// Samples from which a dictionary can be trained on one half and tried on the other.
@@ -53,8 +56,10 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
     }
     // Codecs that need nothing kept beside the data can be applied by unfrag itself.
     let plain = tried.iter().find(|t| !t.name.contains('+'));
-    let next = plain.filter(|_| !pattern.text.contains('"')).map(|t| {
-        format!("unfrag reshape compress --match \"{}\" --codec {}", pattern.text, t.name)
+    let next = plain.zip(typed::glob(&pattern.shape)).map(|(codec, glob)| {
+        let codec = &codec.name;
+        let min = min_size(&samples);
+        format!("unfrag reshape compress --match '{glob}' --codec {codec} --min-size {min}")
     });
     Some(Advice {
         kind: "compress",
@@ -73,6 +78,12 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
         next,
         tried,
     })
+}
+
+/// Below the shortest value sampled, where that is long enough to gain anything.
+fn min_size(samples: &[&Sample]) -> u64 {
+    let shortest = samples.iter().map(|s| s.elements).min().unwrap_or(0);
+    (shortest.checked_ilog2().map_or(0, |log| 1 << log)).clamp(MIN_SIZES.0, MIN_SIZES.1)
 }
 
 /// Length of a sample once compressed; where only its start was kept, in proportion.

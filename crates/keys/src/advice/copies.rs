@@ -38,8 +38,9 @@ pub(super) fn advise(context: &Context<'_>) -> Vec<Advice> {
         confidence: if factor == 1 { Confidence::High } else { Confidence::Medium },
         is_safe: false,
         why: format!(
-            "{values} values of {VALUE_BYTES_MIN} bytes or more stand under {keys} keys; the costliest one {} \
-             times{example}. Kept once under a hash of the value and referred to by it, they take the rest; readers then read twice",
+            "{} of {VALUE_BYTES_MIN} bytes or more under {keys} keys; the costliest one {} times{example}. Kept once \
+             under a hash of the value and referred to by it, they take the rest; readers then read twice",
+            if values == 1 { "one value".to_owned() } else { format!("{values} values") },
             most.keys
         ),
         next: None,

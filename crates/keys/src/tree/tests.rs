@@ -23,8 +23,15 @@ fn add(tree: &mut Tree, key: &str) {
         frequency: None,
         meta_classes: 0,
     };
-    let sized =
-        KeySize { key, bytes: 64, encoding: "raw", elements: 1, longest: 0, packed_bytes: None };
+    let sized = KeySize {
+        key,
+        bytes: 64,
+        encoding: "raw",
+        elements: 1,
+        longest: 0,
+        packed_bytes: None,
+        packs_to_intset: false,
+    };
     tree.at(place).unwrap().add(&sized, TtlBucket::None);
 }
 

@@ -53,6 +53,25 @@ impl Estimator {
             self.value.on(Event::Field(field));
             self.value.on(Event::Value(text));
         }
+        self.whole(name, expires)
+    }
+
+    /// The same where fields may expire one by one, each at the Unix milliseconds given.
+    pub fn hash_of_expiring<'t>(
+        &mut self,
+        name: u64,
+        fields: impl IntoIterator<Item = (Text<'t>, Text<'t>, Option<u64>)>,
+    ) -> Estimate {
+        self.value.begin(ValueType::Hash);
+        for (field, text, expires_ms) in fields {
+            self.value.on(Event::Field(field));
+            self.value.on(Event::Value(text));
+            self.value.on(Event::FieldExpiry(expires_ms));
+        }
+        self.whole(name, false)
+    }
+
+    fn whole(&mut self, name: u64, expires: bool) -> Estimate {
         let sized = self.value.finish();
         let whole = keyspace::key(&self.size_for, &self.value.cost, name, expires, sized);
         Estimate { bytes: whole.bytes, encoding: whole.encoding }

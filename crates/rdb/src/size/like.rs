@@ -4,6 +4,13 @@ use super::server::{Server, SizeFor};
 use unfrag_model::size_class::Allocator;
 use unfrag_model::{Engine, Flavor, Sample, Version};
 
+impl Server {
+    /// The release line of a server that says this of itself; `None` where its structures are not known.
+    pub fn of(engine: Engine) -> Option<Self> {
+        release_line(engine)
+    }
+}
+
 impl SizeFor {
     /// What a fresh process of this server, with its configuration, would need. `None` for a server whose
     /// structures are not known (a fork, or older than Redis 6.2).

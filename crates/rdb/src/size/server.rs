@@ -66,6 +66,16 @@ impl Server {
         SERVERS.iter().find(|(server, _)| *server == self).map_or("", |(_, name)| name)
     }
 
+    /// Nodes of a Cluster have a table of keys for each slot.
+    pub fn has_slot_tables(self) -> bool {
+        self.is_redis_from(Self::Redis74) || self >= Self::Valkey80
+    }
+
+    /// A hash's fields can expire one by one.
+    pub fn has_field_expiry(self) -> bool {
+        self.is_redis_from(Self::Redis74) || self >= Self::Valkey90
+    }
+
     pub(super) fn is_valkey(self) -> bool {
         self >= Self::Valkey72
     }

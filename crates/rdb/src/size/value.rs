@@ -33,6 +33,8 @@ pub(super) struct Sized {
     pub(super) longest: u64,
     /// For tables and skiplists: bytes if it were packed.
     pub(super) packed: Option<u64>,
+    /// And packed it would be an intset.
+    pub(super) packs_to_intset: bool,
 }
 
 /// A string value.
@@ -200,8 +202,16 @@ impl ValueSize {
                 sums.elements,
             );
         }
-        let table = self.plain_table(sums.elements);
-        self.spread("hashtable", sums.separate + table, !self.cost.server.is_before_72())
+        let bytes = sums.separate + self.plain_table(sums.elements);
+        if !sums.has_text {
+            let packed = Some(self.cost.block(8 + sums.elements * sums.width));
+            return Sized {
+                packed,
+                packs_to_intset: true,
+                ..self.spread("hashtable", bytes, false)
+            };
+        }
+        self.spread("hashtable", bytes, !self.cost.server.is_before_72())
     }
 
     /// What does not fit a packed encoding, with what it would take if it did.
@@ -630,6 +640,7 @@ fn sized(encoding: &'static str, bytes: u64, elements: u64) -> Sized {
         has_volatile_fields: false,
         longest: 0,
         packed: None,
+        packs_to_intset: false,
     }
 }
 

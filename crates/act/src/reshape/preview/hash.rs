@@ -88,8 +88,13 @@ pub(super) async fn forward(look: &mut Look<'_>, info: &Info) -> Result<(), ActE
     look.preview.matching = matching;
     look.preview.halvings = members.halvings();
     let jobs = members.into_jobs();
-    names_are_sound(look, layout, &jobs);
+    let crosses = names_are_sound(look, layout, &jobs);
     let held: u64 = jobs.iter().map(|(_, job)| job.fields.len() as u64).sum();
+    if crosses {
+        // Nothing of it can be done, so there is nothing to predict: of other nodes' hashes this one cannot tell.
+        look.preview.keys_after = look.preview.keys_before;
+        return Ok(());
+    }
     let sums = sample(look, layout, &jobs, held).await?;
     look.preview.sampled = sums.keys;
     let scale = Scale { part: sums.keys, whole: matching };
@@ -129,8 +134,8 @@ fn by_database(jobs: &[(u32, Job)]) -> BTreeMap<u32, u64> {
     keys
 }
 
-/// Hashes must not look like keys, and in a Cluster must live where their keys do.
-fn names_are_sound(look: &mut Look<'_>, layout: &Layout, jobs: &[(u32, Job)]) {
+/// Hashes must not look like keys, and in a Cluster must live where their keys do. True where they do not.
+fn names_are_sound(look: &mut Look<'_>, layout: &Layout, jobs: &[(u32, Job)]) -> bool {
     if let Some((_, job)) = jobs.iter().find(|(_, job)| layout.is_ambiguous(&job.name.0)) {
         look.preview.hindrances.push(guard::Hindrance {
             why: format!(
@@ -142,17 +147,17 @@ fn names_are_sound(look: &mut Look<'_>, layout: &Layout, jobs: &[(u32, Job)]) {
         });
     }
     if !look.worker.traits.clustered {
-        return;
+        return false;
     }
     let crossing = jobs.iter().find_map(|(_, job)| {
         let to = slots::slot_of(&job.name.0);
         let mut keys = job.fields.iter().filter_map(|field| layout.key(&job.name.0, &field.0));
         keys.find(|key| slots::slot_of(key) != to).map(|key| (key, job, to))
     });
-    if let Some((key, job, to)) = crossing {
-        let slots = (usize::from(slots::slot_of(&key)), usize::from(to));
-        look.preview.hindrances.push(guard::crosses_slots(&shown(&key), &job.name.shown(), slots));
-    }
+    let Some((key, job, to)) = crossing else { return false };
+    let slots = (usize::from(slots::slot_of(&key)), usize::from(to));
+    look.preview.hindrances.push(guard::crosses_slots(&shown(&key), &job.name.shown(), slots));
+    true
 }
 
 /// Reads every so many a hash, until the sample is full.

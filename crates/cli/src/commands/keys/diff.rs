@@ -8,7 +8,7 @@ use crate::printer::Printer;
 use unfrag_keys::{Analysis, Options, Report, diff};
 
 pub(super) fn run(args: &DiffArgs, printer: &Printer) -> anyhow::Result<Exit> {
-    let size_for = size_for(&args.size)?;
+    let size_for = size_for(&args.size, Some(args.after.as_path()))?;
     let report = |path: &std::path::Path| -> anyhow::Result<Report> {
         let options = Options { top: 0, now_ms: now_ms(), ..Options::default() };
         let analysis = Analysis::of_file(path, &size_for, options)

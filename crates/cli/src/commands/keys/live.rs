@@ -12,7 +12,7 @@ use std::time::Instant;
 use unfrag_client::replication::SnapshotReader;
 use unfrag_client::source::least_missed;
 use unfrag_client::{
-    Address, ClientError, ConnectOptions, DiscoverOptions, ErrorKind, Problem, Reading,
+    Address, ClientError, ConnectOptions, DiscoverOptions, ErrorKind, Problem, Reading, Role,
     SurveyOptions, Target, survey,
 };
 use unfrag_diagnose::{diagnose, fork_refusal};
@@ -41,7 +41,7 @@ pub(super) fn read(
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let sources = runtime.block_on(sources(args, printer))?;
+    let (sources, mut unread) = runtime.block_on(sources(args, printer))?;
     if args.live.resume.is_some() && sources.len() != 1 {
         let message = format!("--resume is of one server, and {} are meant", sources.len());
         return Err(UsageError { message }.into());
@@ -53,13 +53,28 @@ pub(super) fn read(
     };
     let is_cluster = sources.iter().any(|s| s.sample.info.count("cluster_enabled") == Some(1));
     let options = Options { by_slot: args.by_slot || is_cluster, ..options(args) };
+    take_a_back_seat();
     let deadline = args.live.deadline.map(|after| Instant::now() + after);
-    let analysis = all(&sources, &|source| one(args, source, options.clone(), deadline, printer))?;
+    let one = |source: &Source| one(args, source, options.clone(), deadline, printer);
+    let mut analysis = all(&sources, &one, &mut unread)?;
+    for (name, error) in &unread {
+        analysis.add_unread(name, &format!("{error:#}"));
+    }
     Ok(analysis.report(malloc_stats.or(own_stats).as_ref()))
 }
 
-/// The servers named, and for each what it is.
-async fn sources(args: &KeysArgs, printer: &Printer) -> anyhow::Result<Vec<Source>> {
+/// Where we run beside a server, its clients come first: while it sends a snapshot its child keeps one core busy already.
+/// Refused nowhere; if it were, only the wait would be longer.
+fn take_a_back_seat() {
+    const LESS: i32 = 10;
+    let _ = rustix::process::nice(LESS);
+}
+
+/// Servers that could not be read, by name.
+type Unread = Vec<(String, anyhow::Error)>;
+
+/// The servers named, for each what it is, and those that cannot be read.
+async fn sources(args: &KeysArgs, printer: &Printer) -> anyhow::Result<(Vec<Source>, Unread)> {
     let named = args.connect.named()?;
     for warning in &named.warnings {
         printer.talk(&format!("warning: {warning}"));
@@ -68,7 +83,7 @@ async fn sources(args: &KeysArgs, printer: &Printer) -> anyhow::Result<Vec<Sourc
         discover: DiscoverOptions { replication: is_scan(args) || args.connect.replicas },
         ..SurveyOptions::default()
     };
-    let mut sources = vec![];
+    let (mut sources, mut unread) = (vec![], vec![]);
     for (target, options) in &named.targets {
         let found = survey(&[(target.clone(), options.clone())], &survey_options).await;
         for problem in &found.problems {
@@ -78,7 +93,17 @@ async fn sources(args: &KeysArgs, printer: &Printer) -> anyhow::Result<Vec<Sourc
         let readings =
             if is_scan(args) { least_missed(found.readings) } else { primaries(found.readings) };
         for reading in readings {
-            let sample = reading.result?;
+            let sample = match reading.result {
+                Ok(sample) => sample,
+                // A replica that is down holds nothing that its primary does not.
+                Err(_) if reading.node.as_ref().is_some_and(|n| n.role == Role::Replica) => {
+                    continue;
+                }
+                Err(error) => {
+                    unread.push((reading.name, error.into()));
+                    continue;
+                }
+            };
             let address = match (&reading.node, target) {
                 (Some(node), _) => node.address.clone(),
                 (None, Target::Server(address)) => address.clone(),
@@ -89,7 +114,13 @@ async fn sources(args: &KeysArgs, printer: &Printer) -> anyhow::Result<Vec<Sourc
             sources.push(Source { address, options, size_for, sample });
         }
     }
-    Ok(sources)
+    // One server that is down is no reason not to tell of the others; none is.
+    if sources.is_empty() {
+        let first = unread.into_iter().next().map(|(_, error)| error);
+        let none = || UsageError { message: "no server was named".to_owned() }.into();
+        return Err(first.unwrap_or_else(none));
+    }
+    Ok((sources, unread))
 }
 
 fn is_scan(args: &KeysArgs) -> bool {
@@ -106,7 +137,7 @@ fn primaries(mut readings: Vec<Reading>) -> Vec<Reading> {
 
 /// The server itself, unless another one was named.
 fn sized_like(args: &KeysArgs, sample: &Sample) -> anyhow::Result<SizeFor> {
-    let named = size_for(&args.size)?;
+    let named = size_for(&args.size, None)?;
     if args.size.server.is_some() {
         return Ok(named);
     }
@@ -132,10 +163,12 @@ fn guard(source: &Source) -> anyhow::Result<()> {
     })
 }
 
-/// Every server's analysis, joined in the order named so that the report does not depend on who was first.
+/// Every server's analysis, joined in the order named so that the report does not depend on who was first. Those that fail
+/// go to `unread`, unless all do.
 fn all(
     sources: &[Source],
     one: &(dyn Fn(&Source) -> anyhow::Result<Analysis> + Sync),
+    unread: &mut Unread,
 ) -> anyhow::Result<Analysis> {
     let next = Mutex::new(sources.iter().enumerate());
     let done = Mutex::new(vec![]);
@@ -154,14 +187,23 @@ fn all(
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(place, _)| *place);
     let mut whole: Option<Analysis> = None;
-    for (_, result) in done {
-        let analysis = result?;
-        match &mut whole {
-            Some(sum) => sum.join(analysis),
-            None => whole = Some(analysis),
+    let mut failed = vec![];
+    for (place, result) in done {
+        match (result, &mut whole) {
+            (Ok(analysis), Some(sum)) => sum.join(analysis),
+            (Ok(analysis), None) => whole = Some(analysis),
+            (Err(error), _) => {
+                let name = sources.get(place).map(|s| s.address.to_string());
+                failed.push((name.unwrap_or_default(), error));
+            }
         }
     }
-    whole.ok_or_else(|| UsageError { message: "no server was named".to_owned() }.into())
+    if let Some(whole) = whole {
+        unread.extend(failed);
+        return Ok(whole);
+    }
+    let first = failed.into_iter().next().map(|(_, error)| error);
+    Err(first.unwrap_or_else(|| UsageError { message: "no server was named".to_owned() }.into()))
 }
 
 /// By the way asked for; else by a snapshot, and where there is none to be had, by a scan.

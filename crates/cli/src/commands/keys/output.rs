@@ -57,7 +57,7 @@ pub(super) fn keys(args: &KeysArgs, files: &[PathBuf], _: &Printer) -> anyhow::R
         }
         .into());
     }
-    let size_for = size_for(&args.size)?;
+    let size_for = size_for(&args.size, files.first().map(PathBuf::as_path))?;
     let format = table(args);
     let mut is_whole = true;
     into(args, |out| {
