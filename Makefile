@@ -5,6 +5,8 @@
 CARGO ?= cargo
 PYTHON ?= python3
 CASES ?= ../shared/cases
+# Tests wait for servers far more than they compute.
+export RUST_TEST_THREADS ?= 4
 
 demo: servers
 	$(CARGO) build --release --quiet --bin unfrag
