@@ -100,6 +100,8 @@ pub struct Plan {
     pub server: String,
     /// How far it may go.
     pub bounds: Bounds,
+    /// Commands of every run besides those of its steps: what the plan was made from, the guard, the latency probe.
+    pub readings: Vec<String>,
     /// In order.
     pub steps: Vec<Step>,
     /// What is left out, and why.
@@ -145,6 +147,7 @@ pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
         needs_restart: only_a_restart_helps(report, sample),
         copying: copying(sample),
         bounds,
+        readings: readings(sample),
         steps: vec![],
         refused: vec![],
         predicted_bytes: 0,
@@ -169,6 +172,21 @@ pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
     // jemalloc 5.1 counts pages that the kernel has taken already; a fresh process is the most there is.
     plan.predicted_bytes = report.reclaim.restart.bytes.map_or(steps, |most| steps.min(most));
     plan
+}
+
+fn readings(sample: &Sample) -> Vec<String> {
+    let mut all: Vec<String> = vec![];
+    for cost in &sample.commands {
+        if !all.contains(&cost.command) {
+            all.push(cost.command.clone());
+        }
+    }
+    let name = crate::link::ACTING_NAME;
+    all.extend([
+        format!("CLIENT SETNAME {name}, CLIENT LIST   (is another one at work?)"),
+        format!("PING   (every {} ms, how long others wait)", crate::probe::INTERVAL.as_millis()),
+    ]);
+    all
 }
 
 /// A libc build tells nothing of its heap; that a fresh process would be smaller is all that is known.

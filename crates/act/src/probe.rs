@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use unfrag_client::{Address, ConnectOptions, connect};
 
 /// Time between two PINGs: 500 a second are a percentile at 99.9 every two seconds, and 1 % of a core.
-const INTERVAL: Duration = Duration::from_millis(2);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(2);
 
 /// Latency figures in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

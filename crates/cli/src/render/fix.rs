@@ -35,6 +35,7 @@ fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
         time(plan.bounds.max_duration.as_secs()),
         plan.bounds.latency_budget_us as f64 / 1000.0
     )));
+    let command = |c: &String| format!("       > {}", wrap(c, paint.width, 9));
     for (number, step) in plan.steps.iter().enumerate() {
         let bytes = step.predicted_bytes.map_or_else(|| "rest".to_owned(), human);
         let why = wrap(&step.why, paint.width, 25);
@@ -48,8 +49,12 @@ fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
             lines.push(format!("       {} {} -> {range}", setting.name, setting.from));
         }
         if whole {
-            lines.extend(step.commands.iter().map(|c| format!("       > {c}")));
+            lines.extend(step.commands.iter().map(command));
         }
+    }
+    if whole && !plan.steps.is_empty() {
+        lines.push("  to make this plan, and to watch over it".to_owned());
+        lines.extend(plan.readings.iter().map(command));
     }
     for refusal in &plan.refused {
         let hint = if refusal.overridable { " (--allow goes on all the same)" } else { "" };

@@ -19,6 +19,30 @@ fn nobody_to_ask_and_nothing_is_done() {
     assert_eq!(settings(&mut connection), before);
 }
 
+/// The server's own account of what was called is held against what the dry run named.
+#[test]
+fn a_dry_run_names_every_command_that_is_sent() {
+    for kind in [Kind::Redis6, Kind::Redis7, Kind::Redis8].into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(kind);
+        let dry = unfrag(state.path(), &server, &["fix", "--dry-run"]).output().unwrap();
+        let named = text(&dry).to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+        redis::cmd("CONFIG").arg("RESETSTAT").exec(&mut connection).unwrap();
+        let output = unfrag(state.path(), &server, &["fix", "--yes"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut connection).unwrap();
+        let called: Vec<String> = stats
+            .lines()
+            .filter_map(|l| Some(l.strip_prefix("cmdstat_")?.split_once(':')?.0.replace('|', " ")))
+            .filter(|c| c != "config resetstat")
+            .collect();
+        let has = |name: &str| called.iter().any(|c| c.starts_with(name));
+        assert!(has("config") && has("memory") && has("ping"), "{}: {called:?}", kind.name());
+        let unnamed: Vec<&String> = called.iter().filter(|c| !named.contains(*c)).collect();
+        assert!(unnamed.is_empty(), "{}: {unnamed:?} not in {named}", kind.name());
+    }
+}
+
 #[test]
 fn libc_is_left_alone_and_told_why() {
     if !require(Kind::Valkey9) {
