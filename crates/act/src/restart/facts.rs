@@ -38,6 +38,8 @@ pub struct Facts {
     /// The next start, rehearsed; otherwise why it could not be.
     pub(crate) next: Result<Rehearsal, String>,
     pub(crate) disk: Disk,
+    /// Why the backup that is wished for cannot be written.
+    pub(crate) backup_trouble: Option<String>,
     /// Bytes that a second process may take before something is killed.
     pub(crate) room_bytes: Option<u64>,
     /// Who may keep a server of this address up: names of Sentinel's connections.

@@ -8,6 +8,7 @@ use crate::restart::facts::{Disk, Facts, Module};
 use crate::restart::launch::{self, Rehearsal};
 use crate::restart::plan::Wish;
 use crate::restart::process::{Process, free_bytes, why_not_writable};
+use crate::restart::snapshot::why_not_backed_up_to;
 use crate::restart::supervisor::{Account, Supervisor};
 use redis::Value;
 use std::path::PathBuf;
@@ -103,6 +104,7 @@ where
         main_pid,
         next,
         disk,
+        backup_trouble: wish.backup.as_deref().and_then(why_not_backed_up_to),
         room_bytes: sample.host.as_ref().and_then(room),
         is_watched_by_sentinel: sentinels_are_connected(&mut link.connection).await,
         modules: modules(&mut link.connection).await,

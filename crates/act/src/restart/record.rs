@@ -95,6 +95,9 @@ pub struct SecondRecord {
     pub socket: Option<(PathBuf, PathBuf)>,
     /// A folder of append-only files that the second process makes and does not need.
     pub made_append_only: Option<PathBuf>,
+    /// There was such a folder before: an older one of the server's, which is put aside meanwhile.
+    #[serde(default)]
+    pub found_append_only: bool,
     /// The server keeps an append-only file.
     pub append_only: bool,
     /// It has save points.

@@ -66,14 +66,58 @@ pub(crate) async fn backup(
     let fail = |e: std::io::Error| {
         ActError::Unsafe(format!("cannot copy `{}` to `{}`: {e}", from.display(), to.display()))
     };
-    // The server replaces its file by renaming: the copy is of one file or of the other, never of both.
-    std::fs::copy(&from, to).map_err(fail)?;
-    std::fs::File::open(to).and_then(|f| f.sync_all()).map_err(fail)?;
-    match verify::file_keys(to.to_owned()).await {
-        Some(Ok(keys)) => Ok(keys),
-        Some(Err(why)) => {
-            Err(ActError::Unsafe(format!("the snapshot `{}` is damaged: {why}", to.display())))
-        }
-        None => Err(ActError::Unsafe(format!("the snapshot `{}` cannot be read", to.display()))),
+    copy_to_new(&from, to).map_err(fail)?;
+    let damaged = match verify::file_keys(to.to_owned()).await {
+        Some(Ok(keys)) => return Ok(keys),
+        Some(Err(why)) => format!("is damaged: {why}"),
+        None => "cannot be read".to_owned(),
+    };
+    Err(ActError::Unsafe(format!("the backup `{}` {damaged}", to.display())))
+}
+
+/// Never over a file that is there: it could be the very snapshot. The server replaces its own by renaming, so the copy is
+/// of one file or of the other, never of both.
+fn copy_to_new(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut source = std::fs::File::open(from)?;
+    let mut copy = std::fs::OpenOptions::new().write(true).create_new(true).open(to)?;
+    let copied = std::io::copy(&mut source, &mut copy).and_then(|_| copy.sync_all());
+    if copied.is_err() {
+        // Half a backup is none.
+        let _ = std::fs::remove_file(to);
+    }
+    copied
+}
+
+/// Why no backup can be written there; `None` when it can, as far as can be told.
+pub(crate) fn why_not_backed_up_to(to: &Path) -> Option<String> {
+    let shown = to.display();
+    if to.is_dir() {
+        return Some(format!("the backup `{shown}` is a folder: name a new file in it"));
+    }
+    if to.symlink_metadata().is_ok() {
+        return Some(format!("the backup `{shown}` is there already: name a new file"));
+    }
+    let parent = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    (!parent.is_dir()).then(|| format!("the folder of the backup `{shown}` does not exist"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_overwrites_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dump, new) = (folder.path().join("dump.rdb"), folder.path().join("new.rdb"));
+        std::fs::write(&dump, "precious").unwrap();
+        assert!(copy_to_new(&dump, &dump).is_err());
+        assert_eq!(std::fs::read(&dump).unwrap(), b"precious");
+        copy_to_new(&dump, &new).unwrap();
+        assert_eq!(std::fs::read(&new).unwrap(), b"precious");
+        let why = |path: &Path| why_not_backed_up_to(path).unwrap_or_default();
+        assert!(why(&dump).contains("there already"));
+        assert!(why(folder.path()).contains("is a folder"));
+        assert!(why(&folder.path().join("none/x.rdb")).contains("does not exist"));
+        assert_eq!(why(&folder.path().join("another.rdb")), "");
     }
 }

@@ -13,7 +13,7 @@ use crate::restart::process::ProcessId;
 use crate::restart::record::{RestartRecord, SecondRecord};
 use crate::restart::rolling;
 use crate::restart::supervisor::Supervisor;
-use crate::restart::swap::pair::{Pair, own_files, revert_files, state};
+use crate::restart::swap::pair::{Pair, own_files, revert_files, state, take_back_append_only};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use unfrag_client::{Address, ConnectOptions, Target, Uri};
@@ -34,7 +34,10 @@ pub(crate) async fn finish(
     }
     let mut said = vec![];
     for record in &run.restart {
-        if let RestartRecord::Aside { from, to } = record {
+        // A folder waits until the process that may have begun another in its place has ended.
+        if let RestartRecord::Aside { from, to } = record
+            && !to.is_dir()
+        {
             crate::restart::swap::put_back(from, to);
         }
     }
@@ -177,7 +180,7 @@ async fn finish_swap(
 ) -> Result<String, ActError> {
     let mut record = record.clone();
     if record.second.as_ref().is_none_or(|s| !s.is_alive())
-        && let Some(found) = find(&record)
+        && let Some(found) = found_in_time(&record).await
     {
         record.second = Some(found);
     }
@@ -279,6 +282,7 @@ async fn go_back(
             Err(ActError::Unsafe("both processes are gone: start the server by hand".to_owned()))
         };
     };
+    take_back_append_only(&mut first, record).await;
     unpause(&mut first.connection).await;
     if handing && state(&mut first).await?.is_replica() {
         // The second one took over and died: what it had sent is here.
@@ -308,6 +312,19 @@ async fn find_link(
         }
     }
     None
+}
+
+/// Looks once, or, where it was about to be started when unfrag died, for as long as a start takes to show its title.
+async fn found_in_time(record: &SecondRecord) -> Option<ProcessId> {
+    const SHOWS: Duration = Duration::from_secs(2);
+    let begun = Instant::now();
+    loop {
+        let found = find(record);
+        if found.is_some() || record.second.is_some() || begun.elapsed() > SHOWS {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// A second process whose number was not yet in the journal: it runs the same program and has its port in its title.

@@ -227,6 +227,6 @@ pub(crate) fn judge(path: &Path) -> Option<Result<u64, String>> {
     if report.ok && report.checksum != Checksum::Mismatch {
         return Some(Ok(report.keys));
     }
-    let first = report.problems.first().map(|p| format!("{p:?}"));
+    let first = report.problems.first().map(|p| p.message.clone());
     Some(Err(first.unwrap_or_else(|| "its checksum is wrong".to_owned())))
 }

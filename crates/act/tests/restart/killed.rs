@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use unfrag_act::Journals;
 use unfrag_act::restart::{Mode, RestartEvent, RestartStatus, Supervisor, Wish};
 use unfrag_client::{ConnectOptions, Target, Uri};
+use unfrag_testbed::measure::wait_until;
 use unfrag_testbed::{Kind, require};
 
 const KEYS: u64 = 5_000;
@@ -158,6 +159,63 @@ const SWAP_STEPS: [&str; 10] = [
     "verify",
     "retire",
 ];
+
+/// Killed while the second process starts, as soon as `seen` is there; true when it was still there then.
+fn killed_when(site: &Site, state: &Path, seen: &Path) -> bool {
+    let mut run = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "killed::a_run_that_dies", "--ignored"])
+        .env("UNFRAG_DIES_AT", "never")
+        .env("UNFRAG_DIES_WHEN", "begins")
+        .env("UNFRAG_DIES_MODE", "swap")
+        .env("UNFRAG_DIES_TARGET", site.address().to_string())
+        .env("UNFRAG_DIES_START", "")
+        .env("UNFRAG_DIES_STATE", state)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !seen.exists() && run.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    seen.exists()
+}
+
+/// The second process begins an append-only file for a moment, though the server has none or an old one lies there.
+#[test]
+fn folders_of_append_only_files_are_what_they_were() {
+    const TRIES: usize = 20;
+    for kind in [Kind::Redis7, Kind::Valkey9].into_iter().filter(|&k| require(k)) {
+        for has_old in [false, true] {
+            let site = Site::start(kind, "save 3600 1");
+            site.fill(100);
+            let state = site.folder.path().join("state");
+            let folder = site.folder.path().join("appendonlydir");
+            let (old, aside) =
+                (folder.join("old.aof"), site.folder.path().join("appendonlydir.unfrag"));
+            if has_old {
+                std::fs::create_dir(&folder).unwrap();
+                std::fs::write(&old, "precious").unwrap();
+            }
+            let seen = if has_old { &aside } else { &folder };
+            let label = format!("{} has_old {has_old}", kind.name());
+            let was_there = (0..TRIES).any(|_| {
+                let was_there = killed_when(&site, &state, seen);
+                // A child that was forked and is not yet the second server holds the journal's lock for that instant.
+                wait_until("undo", 20, || Ok(site.undo().is_ok()))
+                    .unwrap_or_else(|e| panic!("{label}: {e} {:?}", site.undo()));
+                was_there
+            });
+            assert!(was_there, "{label}: never killed in that moment");
+            assert_eq!(folder.exists(), has_old, "{label}");
+            assert!(!aside.exists(), "{label}");
+            assert!(!has_old || std::fs::read(&old).unwrap() == b"precious", "{label}");
+            assert_eq!((site.processes().len(), primaries(&site)), (1, 1), "{label}");
+        }
+    }
+}
 
 #[test]
 fn swap_killed_at_each_step() {

@@ -91,6 +91,26 @@ fn a_rehearsal_ends_with_an_unfrag_that_is_killed() {
     wait_until("its end", 20, || Ok(site.processes() == server && rehearsed() == 0)).unwrap();
 }
 
+/// A copy over the server's own snapshot would be the end of the only one.
+#[test]
+fn a_backup_that_would_overwrite_something() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let site = Site::start(Kind::Redis7, "save 3600 1");
+    site.fill(100);
+    redis::cmd("SAVE").exec(&mut site.connection()).unwrap();
+    let dump = site.folder.path().join("dump.rdb");
+    let bytes = std::fs::read(&dump).unwrap();
+    for mode in [Mode::Plain, Mode::Swap] {
+        let backup = Wish { backup: Some(dump.clone()), ..wish(&site, mode) };
+        assert!(refused(&site.plan(&backup)).contains("is there already"));
+    }
+    assert_eq!(std::fs::read(&dump).unwrap(), bytes);
+    let backup = Wish { backup: Some(dump.with_extension("copy")), ..wish(&site, Mode::Plain) };
+    assert!(site.plan(&backup).may_run());
+}
+
 #[test]
 fn an_older_binary_is_refused() {
     if ![Kind::Redis6, Kind::Redis7].into_iter().all(require) {

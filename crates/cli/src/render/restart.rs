@@ -53,11 +53,13 @@ pub(crate) fn plan(plan: &RestartPlan, paint: Paint, whole: bool) -> String {
         lines.push(format!("  {}", wrap(&format!("note: {}", printable(warning)), paint.width, 2)));
     }
     if plan.may_run() {
-        lines.push(
-            paint.dim(
-                "  killed anywhere, one server has everything; `unfrag undo` finishes the rest",
-            ),
-        );
+        // Between the stop and the start of a plain restart there is no server.
+        let killed = if plan.mode == Mode::Plain {
+            "  killed anywhere, nothing is lost; `unfrag undo` brings the server up"
+        } else {
+            "  killed anywhere, one server has everything; `unfrag undo` finishes the rest"
+        };
+        lines.push(paint.dim(killed));
     }
     lines.join("\n") + "\n"
 }

@@ -42,6 +42,7 @@ fn alive(facts: &Facts) -> Vec<Reason> {
     if facts.info.flag("loading") == Some(true) {
         reasons.push(hard("it is loading its data"));
     }
+    reasons.extend(facts.backup_trouble.clone().map(hard));
     reasons
 }
 
@@ -265,7 +266,10 @@ fn swap(facts: &Facts, wish: &Wish) -> Vec<Reason> {
     }
     reasons.extend(second_process(facts));
     let configuration = &facts.configuration;
-    if configuration.number("port") == 0 && configuration.number("tls-port") == 0 {
+    if !configuration.is_empty()
+        && configuration.number("port") == 0
+        && configuration.number("tls-port") == 0
+    {
         reasons.push(hard("it listens on a unix socket only: replication needs a port"));
     }
     if wish.supervised {
@@ -461,7 +465,9 @@ pub(super) fn unproven(primary: &Facts, replica: &Facts) -> Option<String> {
 }
 
 fn saves_nothing(facts: &Facts) -> bool {
-    !facts.is_append_only() && facts.configuration.text("save").trim().is_empty()
+    !facts.configuration.is_empty()
+        && !facts.is_append_only()
+        && facts.configuration.text("save").trim().is_empty()
 }
 
 /// What is worth knowing before.

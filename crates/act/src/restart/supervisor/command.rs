@@ -12,7 +12,27 @@ use unfrag_client::Address;
 pub(super) fn account(line: &str, address: &Address, process: Option<&Process>) -> Account {
     let known = process.map(Process::binary_name).unwrap_or_default();
     let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    Account { boot: Boot::from_shell(&filled(line, address), &known, &here), ..Account::default() }
+    let line = filled(line, address);
+    Account {
+        boot: Boot::from_shell(&line, &known, &here),
+        trouble: why_not_started(&line),
+        ..Account::default()
+    }
+}
+
+/// A line that no shell can begin. Where its first word is more than a plain name, only the shell can tell.
+fn why_not_started(line: &str) -> Option<String> {
+    let Some(word) = line.split_whitespace().next() else {
+        return Some("the start command is empty".to_owned());
+    };
+    if !word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c)) {
+        return None;
+    }
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"command -v -- "$1""#, "sh", word]);
+    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let is_unknown = shell.status().is_ok_and(|status| !status.success());
+    is_unknown.then(|| format!("the start command begins with `{word}`, which is no command here"))
 }
 
 /// The line for one server.
@@ -43,4 +63,21 @@ pub(super) fn start(
     command.arg("-c").arg(&line).stdin(Stdio::null()).process_group(0);
     command.stdout(sink().map_err(fail)?).stderr(sink().map_err(fail)?);
     command.spawn().map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_shell_can_begin_is_told() {
+        for line in ["", "  ", "redis-serverr /x", "/nonexistent/start --now"] {
+            assert!(why_not_started(line).is_some(), "{line}");
+        }
+        for line in
+            ["cd /tmp && ls", "sh -c 'true'", "/bin/sh x", "A=1 sh x", "\"$HOME/x\"", ". ./x"]
+        {
+            assert_eq!(why_not_started(line), None, "{line}");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //! with the opposite of what the first one has, and the one kind of file it would then read is put out of its way: it is
 //! the kind that no start of the first one reads either, so a machine that dies in that moment loses nothing.
 
-use super::pair::Pair;
+use super::pair::{Pair, take_back_append_only};
 use super::spare_path;
 use crate::ActError;
 use crate::link::Link;
@@ -65,6 +65,9 @@ pub(super) async fn launch(work: &mut Work<'_>) -> Result<Pair, ActError> {
     work.record(RestartRecord::Second(Box::new(record.clone())))?;
     let asides = put_aside(work, &record)?;
     let started = start(work, &boot, &text, process, &mut record, &password).await;
+    if started.is_err() {
+        take_back_append_only(&mut work.link, &record).await;
+    }
     for (from, to) in &asides {
         put_back(from, to);
     }
@@ -127,6 +130,7 @@ fn record(facts: &Facts, process: &Process) -> Result<SecondRecord, ActError> {
         ports,
         pid_file: path("pidfile").filter(|p| p.exists()),
         socket: path("unixsocket").as_deref().map(sockets),
+        found_append_only: append_only.exists(),
         made_append_only: (!is_on).then_some(append_only),
         append_only: is_on,
         saves: !configuration.text("save").trim().is_empty(),
@@ -263,6 +267,14 @@ fn put_aside(
         return Ok(vec![]);
     }
     let to = spare_path(&from);
+    if to.exists() {
+        return Err(ActError::Unsafe(format!(
+            "`{}` is in the way: `{}` would be put there while the second process starts; it is of an earlier run, look \
+             whether it is needed and move it",
+            to.display(),
+            from.display()
+        )));
+    }
     work.record(RestartRecord::Aside { from: from.clone(), to: to.clone() })?;
     std::fs::rename(&from, &to)
         .map_err(|e| ActError::Unsafe(format!("cannot move `{}` aside: {e}", from.display())))?;
