@@ -339,6 +339,21 @@ fn what_grew_is_named() {
 }
 
 #[test]
+fn a_table_that_cannot_be_written_is_a_mistake_of_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.rdb");
+    // Version 4: no checksum.
+    std::fs::write(&empty, b"REDIS0004\xff").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_unfrag"))
+        .args(["keys", empty.to_str().unwrap(), "-o", "csv", "--to", "/nonexistent/table.csv"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("cannot write `/nonexistent/table.csv`"), "{said}");
+}
+
+#[test]
 fn the_rights_that_are_printed_are_enough() {
     let lines = Command::new(env!("CARGO_BIN_EXE_unfrag"))
         .args(["acl", "keys", "--user", "reader"])
@@ -488,7 +503,7 @@ fn what_advice_says_to_type_does_what_it_says() {
             let state = tempfile::tempdir().unwrap();
             let output = Command::new(env!("CARGO_BIN_EXE_unfrag"))
                 .args(&next[1..])
-                .args(["-o", "json", "-p", &server.port().to_string()])
+                .args(["-o", "json"])
                 .env("XDG_STATE_HOME", state.path())
                 .output()
                 .unwrap();

@@ -131,8 +131,9 @@ impl Unit {
         let systemctl = folder.path().join("systemctl");
         std::fs::write(&systemctl, script).unwrap();
         std::fs::set_permissions(&systemctl, PermissionsExt::from_mode(0o755)).unwrap();
-        let mut first = Command::new(systemctl);
-        first.args(["start", "cache.service"]).stdin(Stdio::null());
+        // By its interpreter: a test beside this one may have been forked while the script was open for writing.
+        let mut first = Command::new("sh");
+        first.arg(systemctl).args(["start", "cache.service"]).stdin(Stdio::null());
         let unit = Self { folder, port, first: first.spawn().unwrap() };
         wait_until("the unit", 20, || Ok(unit.connection().is_some())).unwrap();
         let mut connection = unit.connection().unwrap();

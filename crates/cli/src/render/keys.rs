@@ -326,13 +326,40 @@ fn advice(report: &Report, verbose: bool, paint: Paint) -> Vec<String> {
             lines.push(format!("            {}", wrap(&text, paint.width, 12)));
         }
         if let Some(next) = &advice.next {
-            lines.push(format!("            {} {}", paint.arrow(), printable(next)));
+            let next = typed(&printable(next), paint.width, 14);
+            lines.push(format!("            {} {next}", paint.arrow()));
         }
     }
     if report.advice.len() > count {
         lines.push(paint.dim(&format!("            and {} more: -v", report.advice.len() - count)));
     }
     lines
+}
+
+/// A command in lines that a shell takes as one: broken between words, never inside quotes.
+fn typed(command: &str, width: usize, indent: usize) -> String {
+    let mut words: Vec<String> = vec![];
+    for piece in command.split(' ') {
+        match words.last_mut().filter(|word| word.matches('\'').count() % 2 == 1) {
+            Some(open) => *open = format!("{open} {piece}"),
+            None => words.push(piece.to_owned()),
+        }
+    }
+    let (mut text, mut used) = (String::new(), indent);
+    for word in words {
+        let length = word.chars().count();
+        // Room for a blank before it and a backslash behind it.
+        if used > indent && used + length + 3 > width {
+            text.push_str(&format!(" \\\n{}", " ".repeat(indent)));
+            used = indent;
+        } else if used > indent {
+            text.push(' ');
+            used += 1;
+        }
+        text.push_str(&word);
+        used += length;
+    }
+    text
 }
 
 /// What a limit or damage keeps from being said.
@@ -440,4 +467,20 @@ pub(crate) fn diff(diff: &Diff, paint: Paint) -> String {
 
 fn signed_plus(change: i64) -> String {
     if change < 0 { signed_human(change) } else { format!("+{}", signed_human(change)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_command_is_broken_where_a_shell_allows() {
+        let command =
+            "unfrag reshape hash --match 'a b:{id}:{field}' --into 'a b:{id}' 127.0.0.1:16685";
+        let lines = typed(command, 50, 4);
+        assert!(lines.lines().all(|l| l.chars().count() <= 46), "{lines}");
+        assert!(lines.contains("'a b:{id}:{field}'"), "{lines}");
+        assert_eq!(lines.replace(" \\\n    ", " "), command);
+        assert_eq!(typed("unfrag keys x", 80, 4), "unfrag keys x");
+    }
 }

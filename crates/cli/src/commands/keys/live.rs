@@ -60,7 +60,23 @@ pub(super) fn read(
     for (name, error) in &unread {
         analysis.add_unread(name, &format!("{error:#}"));
     }
-    Ok(analysis.report(malloc_stats.or(own_stats).as_ref()))
+    let mut report = analysis.report(malloc_stats.or(own_stats).as_ref());
+    name_the_server(&mut report, &sources, is_cluster);
+    Ok(report)
+}
+
+/// What advice says to type is meant for the server it is about, not for whatever listens on 6379.
+fn name_the_server(report: &mut Report, sources: &[Source], is_cluster: bool) {
+    let place = match sources {
+        [first, ..] if is_cluster => format!("-c {}", first.address),
+        [only] => only.address.to_string(),
+        _ => return,
+    };
+    for next in report.advice.iter_mut().filter_map(|a| a.next.as_mut()) {
+        if next.starts_with("unfrag ") {
+            next.push_str(&format!(" {place}"));
+        }
+    }
 }
 
 /// Where we run beside a server, its clients come first: while it sends a snapshot its child keeps one core busy already.

@@ -5,7 +5,6 @@ use crate::exit::{Exit, UsageError};
 use crate::keys_args::{KeysArgs, KeysOutput, Rows};
 use crate::printer::Printer;
 use crate::render::keys as render;
-use anyhow::Context;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -85,7 +84,7 @@ fn into(
 ) -> anyhow::Result<()> {
     let out: Box<dyn Write + Send> = match &args.out.to {
         Some(path) => Box::new(BufWriter::new(
-            File::create(path).with_context(|| format!("cannot write `{}`", path.display()))?,
+            File::create(path).map_err(|error| cannot_write(path, &error))?,
         )),
         None => Box::new(BufWriter::new(std::io::stdout())),
     };
@@ -93,8 +92,9 @@ fn into(
 }
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    std::fs::write(path, bytes).map_err(|error| {
-        let message = format!("cannot write `{}`: {error}", path.display());
-        UsageError { message }.into()
-    })
+    std::fs::write(path, bytes).map_err(|error| cannot_write(path, &error).into())
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> UsageError {
+    UsageError { message: format!("cannot write `{}`: {error}", path.display()) }
 }
