@@ -61,6 +61,7 @@ pub(crate) async fn rehearse(
         .map_err(|e| format!("no folder for a rehearsal: {e}"))?;
     // Its owner must be able to write there, whoever we are.
     let _ = std::os::unix::fs::chown(folder.path(), Some(process.uid), Some(process.gid));
+    link_acl_file(boot, process, folder.path());
     let path = |name: &str| folder.path().join(name).display().to_string();
     let password = random_word().map_err(|e| e.to_string())?;
     let mut text =
@@ -100,6 +101,22 @@ pub(crate) async fn rehearse(
         format!("{why}; it said: {said}")
     })?;
     Ok(Rehearsal { engine: info.engine(), configuration, modules, boot: boot.clone() })
+}
+
+/// A relative `aclfile` is looked for in `dir`, which is another one in a rehearsal. A link, so that no secret is copied.
+fn link_acl_file(boot: &Boot, process: &Process, folder: &Path) {
+    let said = boot.says();
+    let Some(file) = said.get("aclfile").map(Path::new).filter(|f| f.is_relative()) else { return };
+    if file.components().any(|c| !matches!(c, std::path::Component::Normal(_))) {
+        return;
+    }
+    // The process has gone to its `dir`: one that is relative is where it is.
+    let dir = said.get("dir").map(Path::new).filter(|dir| dir.is_absolute());
+    let home = dir.unwrap_or(&process.cwd);
+    let there = folder.join(file);
+    // Where it cannot be linked the rehearsal fails, and says of which file.
+    let _ = there.parent().map(std::fs::create_dir_all);
+    let _ = std::os::unix::fs::symlink(home.join(file), there);
 }
 
 /// Ends a rehearsal, and removes its folder, should we be killed meanwhile: nobody else knows of it.

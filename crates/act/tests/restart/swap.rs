@@ -101,3 +101,24 @@ fn a_plain_restart_after_a_swap_has_everything() {
         }
     }
 }
+
+#[test]
+fn an_acl_file_beside_the_data_is_found() {
+    for kind in [Kind::Redis7, Kind::Valkey9].into_iter().filter(|&k| require(k)) {
+        let site = Site::laid_out(kind, "daemonize yes\naclfile users.acl\nsave 3600 1");
+        let users = "user default on nopass ~* &* +@all\nuser carol on >secret ~* +get\n";
+        std::fs::write(site.folder.path().join("users.acl"), users).unwrap();
+        let started =
+            std::process::Command::new("sh").arg("-c").arg(site.start_line()).status().unwrap();
+        assert!(started.success());
+        site.wait_until_up();
+        site.fill(100);
+        for wish in [swap(), Wish { mode: Some(Mode::Plain), ..site.wish() }] {
+            let outcome = site.restart(&wish);
+            assert_eq!(outcome.status, RestartStatus::Done, "{} {outcome:?}", kind.name());
+            let users: Vec<String> =
+                redis::cmd("ACL").arg("USERS").query(&mut site.connection()).unwrap();
+            assert!(users.iter().any(|u| u == "carol"), "{} {users:?}", kind.name());
+        }
+    }
+}
