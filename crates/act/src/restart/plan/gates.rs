@@ -120,7 +120,14 @@ fn startable(facts: &Facts, wish: &Wish) -> Vec<Reason> {
     }
     match &facts.next {
         Err(why) if facts.process.is_ok() && !why.contains("container") => {
-            reasons.push(hard(format!("the next start was tried and failed: {why}")));
+            // What is tried are its words: a shell might also start a second server for good.
+            let hint = match &facts.supervisor {
+                Some(Supervisor::Command { .. }) => {
+                    "; its words were tried, without a shell: where it takes one (cd, variables), make it sh -c '...'"
+                }
+                _ => "",
+            };
+            reasons.push(hard(format!("the next start was tried and failed: {why}{hint}")));
         }
         Err(why) => {
             reasons.push(soft(format!("the next start cannot be tried from here: {why}")));
