@@ -107,8 +107,10 @@ fn a_backup_that_would_overwrite_something() {
         assert!(refused(&site.plan(&backup)).contains("is there already"));
     }
     assert_eq!(std::fs::read(&dump).unwrap(), bytes);
-    let backup = Wish { backup: Some(dump.with_extension("copy")), ..wish(&site, Mode::Plain) };
-    assert!(site.plan(&backup).may_run());
+    let backup = |mode| Wish { backup: Some(dump.with_extension("copy")), ..wish(&site, mode) };
+    assert!(site.plan(&backup(Mode::Plain)).may_run());
+    // It would be left out in silence.
+    assert!(refused(&site.plan(&backup(Mode::Rolling))).contains("takes no --backup"));
 }
 
 #[test]
