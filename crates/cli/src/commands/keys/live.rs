@@ -61,15 +61,18 @@ pub(super) fn read(
         analysis.add_unread(name, &format!("{error:#}"));
     }
     let mut report = analysis.report(malloc_stats.or(own_stats).as_ref());
-    name_the_server(&mut report, &sources, is_cluster);
+    if args.connect.named()?.targets.len() == 1 {
+        name_the_server(&mut report, &sources, is_cluster);
+    }
     Ok(report)
 }
 
-/// What advice says to type is meant for the server it is about, not for whatever listens on 6379.
+/// What advice says to type is meant for the server it is about, not for whatever listens on 6379. A replica that was
+/// scanned in its primary's stead takes no writes: there the name is left to the reader.
 fn name_the_server(report: &mut Report, sources: &[Source], is_cluster: bool) {
     let place = match sources {
         [first, ..] if is_cluster => format!("-c {}", first.address),
-        [only] => only.address.to_string(),
+        [only] if !only.sample.info.is_replica() => only.address.to_string(),
         _ => return,
     };
     for next in report.advice.iter_mut().filter_map(|a| a.next.as_mut()) {
