@@ -163,6 +163,12 @@ impl Work<'_> {
             if self.stop.is_set() || Instant::now() >= self.deadline || self.is_at_target().await {
                 break;
             }
+            // What was refused once would be refused again.
+            let is_refused =
+                |o: &StepOutcome| o.remedy == step.remedy && o.status == Status::Refused;
+            if outcomes.iter().any(is_refused) {
+                continue;
+            }
             (self.events)(Event::Step(step.remedy));
             let (outcome, error) = self.step(step).await;
             outcomes.push(outcome);

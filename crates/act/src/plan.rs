@@ -87,6 +87,13 @@ pub struct Step {
     pub commands: Vec<String>,
 }
 
+impl Step {
+    /// It only takes what the step before left, if that is enough to be worth it.
+    pub(crate) const fn takes_the_rest(&self) -> bool {
+        self.predicted_bytes.is_none()
+    }
+}
+
 /// What will be done to one server.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
@@ -162,6 +169,9 @@ pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
         let after_defrag = plan.steps.iter().any(|s| s.remedy == RemedyName::Defrag);
         let repack = repack_step(&plan, slabs, after_defrag);
         offer(&mut plan, report, sample, repack);
+        if after_defrag && plan.steps.last().is_some_and(|s| s.remedy == RemedyName::Repack) {
+            plan.steps.push(defrag_again_step(sample));
+        }
     }
     if plan.steps.is_empty() && plan.refused.is_empty() && plan.needs_restart {
         for remedy in [RemedyName::Purge, RemedyName::Defrag, RemedyName::Repack] {
@@ -292,6 +302,16 @@ fn defrag_step(sample: &Sample, slabs: u64) -> Step {
         predicted_bytes: Some(by_defrag(slabs)),
         settings,
         commands,
+    }
+}
+
+/// Repack ends with the holes of its last chunk, in few pages: those defrag can empty, which it could not while the
+/// holes were spread evenly.
+fn defrag_again_step(sample: &Sample) -> Step {
+    Step {
+        why: "only if repack leaves more than a hundredth of the data as waste".to_owned(),
+        predicted_bytes: None,
+        ..defrag_step(sample, 0)
     }
 }
 

@@ -3,6 +3,9 @@
 //! The usual recipe leaves half behind because its gates (100 MB, 10 %) close early, and hurts because before Redis 8.0
 //! a slice is a share of `1 / hz` seconds: at `hz` 10 and 75 % that is 75 ms. Here the gates open wide, `hz` 500 makes a
 //! slice half a millisecond, and the share is driven up and down.
+//!
+//! It runs once more behind repack, which gathers the holes that are left in few pages: those it can empty. On collections
+//! (400 MiB filled, 8.2.3) defrag and repack left 4.0 MiB of holes, a second defrag 1.0 in 9 s.
 
 use super::purge;
 use crate::execute::{Ended, Work};
@@ -22,7 +25,11 @@ const CYCLE_MORE: u32 = 5;
 const CYCLE_LEAST: u32 = 2;
 
 pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActError> {
-    work.wait_out().await?;
+    let info = work.wait_out().await?;
+    let used = info.count("used_memory").unwrap_or(0);
+    if step.takes_the_rest() && waste(&info) < used / 100 {
+        return Ok((Status::NotNeeded, "less than a hundredth of the data is waste".to_owned()));
+    }
     if let Err(error) = apply(work, step).await {
         return refused(error);
     }

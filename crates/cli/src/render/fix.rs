@@ -6,6 +6,7 @@ use serde::Serialize;
 use unfrag_act::execute::Progress;
 use unfrag_act::history::Score;
 use unfrag_act::outcome::StepOutcome;
+use unfrag_act::plan::{Setting, Step};
 use unfrag_act::{Outcome, Plan, Status, Undone};
 use unfrag_model::text::{cut, printable, wrap};
 use unfrag_model::{Report, human, signed_human};
@@ -36,18 +37,20 @@ fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
         plan.bounds.latency_budget_us as f64 / 1000.0
     )));
     let command = |c: &String| format!("       > {}", wrap(c, paint.width, 9));
+    let setting = |s: &Setting| {
+        let range = if s.to == s.most { s.to.clone() } else { format!("{} to {}", s.to, s.most) };
+        format!("       {} {} -> {range}", s.name, s.from)
+    };
     for (number, step) in plan.steps.iter().enumerate() {
         let bytes = step.predicted_bytes.map_or_else(|| "rest".to_owned(), human);
         let why = wrap(&step.why, paint.width, 25);
         lines.push(format!("  {}. {:<8}{bytes:>10}   {why}", number + 1, step.remedy.name()));
-        for setting in &step.settings {
-            let range = if setting.to == setting.most {
-                setting.to.clone()
-            } else {
-                format!("{} to {}", setting.to, setting.most)
-            };
-            lines.push(format!("       {} {} -> {range}", setting.name, setting.from));
+        let is_same = |s: &Step| s.remedy == step.remedy;
+        if let Some(earlier) = plan.steps.iter().take(number).position(is_same) {
+            lines.push(format!("       settings and commands as in step {}", earlier + 1));
+            continue;
         }
+        lines.extend(step.settings.iter().map(setting));
         if whole {
             lines.extend(step.commands.iter().map(command));
         }
