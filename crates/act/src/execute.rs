@@ -194,7 +194,7 @@ impl Work<'_> {
         let result = match step.remedy {
             RemedyName::Purge => purge::run(self).await,
             RemedyName::Defrag => defrag::run(self, step).await,
-            RemedyName::Repack => repack::run(self).await,
+            RemedyName::Repack => repack::run(self, step).await,
         };
         let ((status, note), error) = match result {
             Ok(ended) => (ended, None),

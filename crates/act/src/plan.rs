@@ -72,6 +72,16 @@ pub struct Setting {
     pub most: String,
 }
 
+/// Pages at the ends of large values, which no value reaches. A fresh process never touches them; in one that has lived
+/// they hold what was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Tails {
+    /// All of them, in bytes, touched or not; values are taken to be spread evenly over a size class.
+    pub bytes: u64,
+    /// RSS that is not the allocator's, in bytes.
+    pub outside_bytes: u64,
+}
+
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
@@ -81,6 +91,8 @@ pub struct Step {
     pub why: String,
     /// Bytes of RSS it should give back; `None` when it only takes what the step before left.
     pub predicted_bytes: Option<u64>,
+    /// For a repack of large values only: what it is about.
+    pub tails: Option<Tails>,
     /// Settings it changes and puts back.
     pub settings: Vec<Setting>,
     /// Every command it may send, with what varies in capitals.
@@ -141,6 +153,8 @@ pub enum Copying {
 
 /// Less than this is not worth touching a server for.
 const WORTHWHILE_BYTES: u64 = 2 << 20;
+/// RSS that is not the allocator's, where it cannot be read: text, libraries, stacks. Between 4 and 10 MB on five servers.
+const OUTSIDE_BYTES: u64 = 6 << 20;
 
 /// Plans for one server. Without steps there is nothing to do, or [`Plan::refused`] says why it cannot be done.
 pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
@@ -171,6 +185,13 @@ pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
         offer(&mut plan, report, sample, repack);
         if after_defrag && plan.steps.last().is_some_and(|s| s.remedy == RemedyName::Repack) {
             plan.steps.push(defrag_again_step(sample));
+        }
+    }
+    if let Some(tails) = tails(&plan, sample) {
+        // Not worth a word where it is refused.
+        if is_allowed(&plan, &guard::check(RemedyName::Repack, report, sample)) {
+            let step = tails_step(&plan, tails);
+            offer(&mut plan, report, sample, step);
         }
     }
     if plan.steps.is_empty() && plan.refused.is_empty() && plan.needs_restart {
@@ -211,12 +232,15 @@ fn offer(plan: &mut Plan, report: &Report, sample: &Sample, step: Step) {
         return;
     }
     let refusals = guard::check(step.remedy, report, sample);
-    let blocked = refusals.iter().any(|r| !(plan.bounds.allow && r.overridable));
-    if blocked {
-        plan.refused.extend(refusals);
-    } else {
+    if is_allowed(plan, &refusals) {
         plan.steps.push(step);
+    } else {
+        plan.refused.extend(refusals);
     }
+}
+
+fn is_allowed(plan: &Plan, refusals: &[Refusal]) -> bool {
+    refusals.iter().all(|r| plan.bounds.allow && r.overridable)
 }
 
 /// Bytes of whole slabs that packing frees: what defrag and repack go after. Large classes have pages of their own.
@@ -231,11 +255,34 @@ fn movable_bytes(report: &Report, sample: &Sample) -> u64 {
         .unwrap_or(0)
 }
 
+/// Worth a look only beside something else to do, and where a copy costs the server and its replicas next to nothing: by
+/// COPY, which is sent on as a command of a few bytes. In a Cluster keys cannot be asked for by their type.
+fn tails(plan: &Plan, sample: &Sample) -> Option<Tails> {
+    let is_cheap =
+        plan.copying == Copying::Copy && sample.info.flag("cluster_enabled") != Some(true);
+    let most = crate::remedy::repack::largest_key_bytes(&plan.bounds);
+    let bytes = sample.malloc_stats.as_ref()?.tail_bytes(most);
+    let file_backed = sample.host.as_ref().and_then(|h| h.file_backed);
+    let outside_bytes = file_backed.unwrap_or(OUTSIDE_BYTES);
+    let is_worth_it = !plan.steps.is_empty() && is_cheap && bytes >= WORTHWHILE_BYTES;
+    is_worth_it.then_some(Tails { bytes, outside_bytes })
+}
+
+fn tails_step(plan: &Plan, tails: Tails) -> Step {
+    Step {
+        why: "only if over a hundredth of the data is pages behind the ends of large values, touched once and held since: strings over 16 KiB are copied to fresh pages".to_owned(),
+        predicted_bytes: None,
+        tails: Some(tails),
+        ..repack_step(plan, 0, true)
+    }
+}
+
 fn purge_step(pages: u64) -> Step {
     Step {
         remedy: RemedyName::Purge,
         why: "pages that hold nothing are kept in RAM".to_owned(),
         predicted_bytes: Some(pages),
+        tails: None,
         settings: vec![],
         commands: purge_commands(),
     }
@@ -300,6 +347,7 @@ fn defrag_step(sample: &Sample, slabs: u64) -> Step {
         why: "live data is spread over pages that are mostly empty, and this server can move it"
             .to_owned(),
         predicted_bytes: Some(by_defrag(slabs)),
+        tails: None,
         settings,
         commands,
     }
@@ -346,6 +394,7 @@ fn repack_step(plan: &Plan, slabs: u64, after_defrag: bool) -> Step {
         remedy: RemedyName::Repack,
         why: why.to_owned(),
         predicted_bytes: (!after_defrag).then_some(by_repack(slabs)),
+        tails: None,
         settings: vec![],
         commands,
     }

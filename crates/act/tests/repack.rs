@@ -6,8 +6,11 @@ use redis::{Commands, Connection, Value};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use unfrag_act::{Bounds, ChangePermit, Journals, Outcome, Plan, RemedyName, Run, Status, Stop};
-use unfrag_act::{execute, permit::Consent, plan};
+use unfrag_act::plan::{self, Tails};
+use unfrag_act::{
+    Bounds, ChangePermit, Journals, Outcome, Plan, RemedyName, Run, Status, Step, Stop,
+};
+use unfrag_act::{execute, permit::Consent};
 use unfrag_client::{Address, ConnectOptions, SampleOptions};
 use unfrag_diagnose::diagnose;
 use unfrag_testbed::deployment::{Cluster, Replicated};
@@ -101,9 +104,7 @@ fn details(connection: &mut Connection) -> Details {
     for db in ["3", "0"] {
         run(connection, &["SELECT", db]);
         for key in ["int", "raw", "list:big"] {
-            let script = "while true do local a=redis.call('TIME') local t=redis.call('PTTL',KEYS[1]) local b=redis.call('TIME') \
-                local m=math.floor(a[2]/1000) if a[1]==b[1] and m==math.floor(b[2]/1000) then return string.format('%.0f',a[1]*1000+m+t) end end";
-            rest.push(format!("{key} {:?}", run(connection, &["EVAL", script, "1", key])));
+            rest.push(format!("{key} {}", expiry(connection, key)));
         }
         let keys = [
             "int", "e", "raw", "list", "list:big", "hash", "hash:big", "set", "set:int", "set:big",
@@ -121,6 +122,13 @@ fn details(connection: &mut Connection) -> Details {
         ));
     }
     Details { encodings, rest }
+}
+
+/// The moment at which a key expires, in milliseconds.
+fn expiry(connection: &mut Connection, key: &str) -> String {
+    let script = "while true do local a=redis.call('TIME') local t=redis.call('PTTL',KEYS[1]) local b=redis.call('TIME') \
+        local m=math.floor(a[2]/1000) if a[1]==b[1] and m==math.floor(b[2]/1000) then return string.format('%.0f',a[1]*1000+m+t) end end";
+    format!("{:?}", run(connection, &["EVAL", script, "1", key]))
 }
 
 fn ours(connection: &mut Connection) -> Vec<String> {
@@ -387,14 +395,57 @@ fn near_maxmemory_nothing_is_evicted_or_refused() {
     assert_eq!(measure::field(&mut connection, "evicted_keys").unwrap(), 0);
 }
 
+/// Whether the pages behind large values are worth it depends on what the kernel was asked for before; here they are said
+/// to be, so that they are gone after in any case.
+#[test]
+fn large_values_come_out_as_they_were_and_small_ones_are_passed_over() {
+    const LARGE: usize = 600;
+    for kind in JEMALLOC.into_iter().filter(|k| require(*k)) {
+        let server = Server::start(kind, &Options::default()).unwrap();
+        let mut connection = server.connection().unwrap();
+        fill_with_everything(&server, &mut connection);
+        for number in 0..LARGE {
+            let (key, value) = (format!("large:{number}"), "v".repeat(20_000 + number * 100));
+            run(&mut connection, &["SET", &key, &value, "PX", "100000000"]);
+        }
+        let field = "f".repeat(30_000);
+        run(&mut connection, &["HSET", "hash of large fields", &field, &field]);
+        let all = |connection: &mut Connection| {
+            let expiry = expiry(connection, "large:7");
+            (details(connection), measure::digest(connection).unwrap(), expiry)
+        };
+        let before = all(&mut connection);
+        let tails = Tails { bytes: u64::MAX / 2, outside_bytes: 0 };
+        let step = Step {
+            remedy: RemedyName::Repack,
+            why: "a trial".to_owned(),
+            predicted_bytes: None,
+            tails: Some(tails),
+            settings: vec![],
+            commands: vec![],
+        };
+        let outcome = carry_out(&server, Bounds::default(), |plan| plan.steps = vec![step]);
+        assert_eq!(outcome.status, Status::Done, "{outcome:#?}");
+        let note = &outcome.steps.first().unwrap().note;
+        assert_eq!(note, &format!("{LARGE} large values were copied to fresh pages"));
+        assert_eq!(all(&mut connection), before, "{}", kind.name());
+        assert_eq!(ours(&mut connection), Vec::<String>::new());
+    }
+}
+
 /// As [`repack`], whatever its status.
 fn repack_any(server: &Server) -> Outcome {
+    let bounds = Bounds { only: vec![RemedyName::Repack], ..Bounds::default() };
+    carry_out(server, bounds, |plan| assert_eq!(plan.steps.len(), 1, "{plan:#?}"))
+}
+
+/// Plans, lets `change` have a look at the plan, and carries it out.
+fn carry_out(server: &Server, bounds: Bounds, change: impl FnOnce(&mut Plan)) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     runtime.block_on(async {
-        let bounds = Bounds { only: vec![RemedyName::Repack], ..Bounds::default() };
-        let (plan, before, address) = planned(server, bounds).await;
-        assert_eq!(plan.steps.len(), 1, "{plan:#?}");
+        let (mut plan, before, address) = planned(server, bounds).await;
+        change(&mut plan);
         let permit = ChangePermit::mint(Consent::Flag, &plan.run_id);
         let journals = Journals::at(folder.path());
         let run = Run {

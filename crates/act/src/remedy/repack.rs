@@ -6,6 +6,11 @@
 //! are they deleted, in bulk. Regions those frees leave in the thread cache (up to 200 a size class) would swallow the
 //! first copies of the next chunk, so each chunk begins with copies made for nothing but to soak them up.
 //!
+//! Values with pages of their own need no packing. But their size classes are up to a quarter bigger than they are, and the
+//! pages behind a value's end, untouched in a fresh process, hold what was there before in one that has lived. Copies in
+//! pages just given back to the kernel are as they would be in a fresh one ([`Tails`]): on 7.0.15 with 216 MiB of data in
+//! values of 15 to 160 KB, copies in chunks of 16 MiB took RSS from 229.8 to 220.0 MiB; without deferred frees, none.
+//!
 //! Every batch is one script (`repack/batch.lua`) and so atomic: no reader sees a key missing or changed. A pass ends
 //! with the holes of its last chunk, so each pass takes smaller chunks than the one before.
 
@@ -17,8 +22,8 @@ use crate::execute::{Ended, Work};
 use crate::journal::{Entry, Journal};
 use crate::link::{Link, waste};
 use crate::outcome::{Skipped, Status};
-use crate::plan::Copying;
-use crate::{ActError, RemedyName};
+use crate::plan::{Bounds, Copying, Tails};
+use crate::{ActError, RemedyName, Step};
 use keys::{Batch, Keys};
 use room::{chunk_room, replica_lag};
 use std::collections::{BTreeSet, VecDeque};
@@ -40,6 +45,10 @@ const CHUNK_SHARES: [u64; 5] = [60, 30, 20, 15, 15];
 const CHUNK_MOST_KEYS: u64 = 100_000;
 /// A thread cache holds some 1.5 MB when it is full.
 const SOAK_MOST_BYTES: u64 = 1536 << 10;
+/// Values from this on have pages of their own, jemalloc's first large class; the copies of one purge, as much as it drops
+/// without anyone feeling it.
+const LARGE_BYTES: u64 = 16 << 10;
+const LARGE_CHUNK_BYTES: u64 = 6 << 20;
 /// Keys and bytes of a batch.
 const BATCH_KEYS: std::ops::RangeInclusive<usize> = 8..=400;
 const BATCH_BYTES: u64 = 512 << 10;
@@ -59,21 +68,47 @@ const AOF_GROWTH_BYTES: u64 = 512 << 20;
 /// Looks at a replica that lags, four a second, before it is given up.
 const LAG_LOOKS: u32 = 120;
 
-pub(crate) async fn run(work: &mut Work<'_>) -> Result<Ended, ActError> {
-    let info = work.wait_out().await?;
+/// A key may be as large as can be copied in half of the latency budget.
+pub(crate) const fn largest_key_bytes(bounds: &Bounds) -> u64 {
+    bounds.latency_budget_us / 2 * COPY_BYTES_PER_US
+}
+
+/// Pages behind the ends of large values that are held in RAM: those that RSS does not lack.
+fn touched(tails: Tails, info: &Info) -> u64 {
+    let count = |name| info.count(name).unwrap_or(0);
+    let untouched = (count("allocator_resident") + tails.outside_bytes)
+        .saturating_sub(count("used_memory_rss"));
+    tails.bytes.saturating_sub(untouched)
+}
+
+/// Why it is not worth it, if it is not.
+fn not_needed(step: &Step, info: &Info) -> Option<&'static str> {
     let used = info.count("used_memory").unwrap_or(0);
-    if waste(&info) < used / 50 {
-        return Ok((Status::NotNeeded, "less than a fiftieth of the data is waste".to_owned()));
+    match step.tails {
+        Some(tails) if touched(tails, info) < used / 100 => {
+            Some("less than a hundredth of the data is touched pages behind large values")
+        }
+        None if waste(info) < used / 50 => Some("less than a fiftieth of the data is waste"),
+        _ => None,
+    }
+}
+
+pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActError> {
+    work.wait_out().await?;
+    let info = work.link.settled_info().await?;
+    if let Some(why) = not_needed(step, &info) {
+        return Ok((Status::NotNeeded, why.to_owned()));
     }
     // Looked at before anything is written: a write of ours could be the one that is refused.
     if chunk_room(&info, work.limit, room::wanted(0)).is_none() {
         return Ok((Status::Refused, NO_ROOM.to_owned()));
     }
-    let mut repack = match Repack::prepare(work, &info).await {
+    let mut repack = match Repack::prepare(work, &info, step.tails.is_some()).await {
         Err(error) if is_refusal(&error) => return Ok(refused(&error)),
         other => other?,
     };
     let result = match repack.rehearse(work).await {
+        Ok(()) if repack.large_only => repack.large_values(work).await,
         Ok(()) => repack.passes(work).await,
         Err(error) if is_refusal(&error) => Ok(refused(&error)),
         Err(error) => Err(error),
@@ -162,6 +197,8 @@ struct Repack {
     /// `~ufNONCE:`, unique to this run.
     prefix: String,
     keys: Keys,
+    /// Strings with pages of their own are all that is wanted.
+    large_only: bool,
     aside: Vec<Aside>,
     aside_bytes: u64,
     aside_keys: u64,
@@ -171,6 +208,7 @@ struct Repack {
     /// Idle time after a batch, as a multiple of the batch's own time.
     rest: f64,
     largest_key_bytes: u64,
+    least_key_bytes: u64,
     moved_keys: u64,
     aof_at_start: u64,
     table_room: u64,
@@ -212,10 +250,10 @@ impl Answer {
 }
 
 impl Repack {
-    async fn prepare(work: &mut Work<'_>, info: &Info) -> Result<Self, ActError> {
+    async fn prepare(work: &mut Work<'_>, info: &Info, large_only: bool) -> Result<Self, ActError> {
         let sha = work.link.connection.call(&["SCRIPT", "LOAD", SCRIPT]).await?;
         let sha = resp::text(&sha).unwrap_or_default();
-        let keys = Keys::of(&mut work.link, info).await?;
+        let keys = Keys::of(&mut work.link, info, large_only.then_some("string")).await?;
         let prefix = format!("{PREFIX}{}:", nonce());
         work.journal.write(&Entry::SetAside { prefix: prefix.clone(), ttl_ms: LIFE_MS })?;
         work.left_aside = true;
@@ -231,13 +269,15 @@ impl Repack {
             },
             prefix,
             keys,
+            large_only,
             aside: vec![],
             aside_bytes: 0,
             aside_keys: 0,
             names: 0,
             batch_keys: 32,
             rest: 0.5,
-            largest_key_bytes: work.plan.bounds.latency_budget_us / 2 * COPY_BYTES_PER_US,
+            largest_key_bytes: largest_key_bytes(&work.plan.bounds),
+            least_key_bytes: 0,
             moved_keys: 0,
             aof_at_start: info.count("aof_current_size").unwrap_or(0),
             // The server's table has at least the next power of two; filling it up would make it double.
@@ -299,6 +339,14 @@ impl Repack {
         Ok((Status::Done, format!("{} keys were copied into holes", self.moved_keys)))
     }
 
+    /// Every large string once, to pages just given back.
+    async fn large_values(&mut self, work: &mut Work<'_>) -> Result<Ended, ActError> {
+        self.least_key_bytes = LARGE_BYTES;
+        let ended = self.pass(work, LARGE_CHUNK_BYTES).await?;
+        let done = format!("{} large values were copied to fresh pages", self.moved_keys);
+        Ok(ended.unwrap_or((Status::Done, done)))
+    }
+
     /// Every key once. `Some` when the run should end.
     async fn pass(&mut self, work: &mut Work<'_>, wanted: u64) -> Result<Option<Ended>, ActError> {
         self.keys.rewind();
@@ -321,6 +369,10 @@ impl Repack {
             let more = self.chunk(work, room).await?;
             self.delete_aside(work).await?;
             wait_for_lazy_free(work).await?;
+            if self.large_only {
+                // Pages freed a moment ago would be the next copies', with all that was written to them.
+                work.link.connection.call(&["MEMORY", "PURGE"]).await?;
+            }
             if !more {
                 return Ok(None);
             }
@@ -329,7 +381,7 @@ impl Repack {
 
     /// Copies until `room` bytes are set aside. False when there are no more keys.
     async fn chunk(&mut self, work: &mut Work<'_>, room: u64) -> Result<bool, ActError> {
-        let soak = (room / 3).min(SOAK_MOST_BYTES);
+        let soak = if self.large_only { 0 } else { (room / 3).min(SOAK_MOST_BYTES) };
         let most_keys = self.table_room.clamp(2000, CHUNK_MOST_KEYS);
         self.last_look = Instant::now();
         let mut soaked = VecDeque::new();
@@ -404,6 +456,7 @@ impl Repack {
         command.arg(self.largest_key_bytes).arg(BATCH_BYTES).arg(fill).arg(first);
         command.arg(work.limit.unwrap_or(0));
         command.arg(if self.has_exact_expiry { "exact" } else { "" });
+        command.arg(self.least_key_bytes);
         // Named before it is sent: if the answer never comes, the keys may be there all the same.
         let length =
             |key: &Vec<u8>| u16::try_from(key.len()).unwrap_or(u16::MAX).min(NAME_MOST_BYTES);

@@ -47,7 +47,8 @@ fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
         lines.push(format!("  {}. {:<8}{bytes:>10}   {why}", number + 1, step.remedy.name()));
         let is_same = |s: &Step| s.remedy == step.remedy;
         if let Some(earlier) = plan.steps.iter().take(number).position(is_same) {
-            lines.push(format!("       settings and commands as in step {}", earlier + 1));
+            let what = if step.settings.is_empty() { "commands" } else { "settings and commands" };
+            lines.push(format!("       {what} as in step {}", earlier + 1));
             continue;
         }
         lines.extend(step.settings.iter().map(setting));

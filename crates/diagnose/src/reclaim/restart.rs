@@ -4,7 +4,7 @@ use super::{given_back, percent};
 use crate::figures::{AllocatorKind, Figures};
 use crate::rules::dict_overhead;
 use unfrag_model::sample::SnapshotSize;
-use unfrag_model::{Estimate, Version, size_class};
+use unfrag_model::{Estimate, Version};
 
 /// What a fresh process occupies beyond its allocations, where its file-backed pages cannot be read: text,
 /// libraries, stacks, the allocator's first arenas. Measured on the five servers, between 4 and 10 MB.
@@ -110,21 +110,9 @@ fn calls(f: &Figures<'_>, command: &str) -> u64 {
     line.split(',').find_map(|p| p.strip_prefix("calls=")?.parse().ok()).unwrap_or(0)
 }
 
-/// Large classes are up to a quarter bigger than what was asked for, and whole pages of that tail are never
-/// written: on average half the distance to the class below.
+/// Pages at the ends of large values that a fresh process never touches.
 fn untouched(f: &Figures<'_>) -> u64 {
-    let Some(stats) = f.sample.malloc_stats.as_ref() else { return 0 };
-    let page = stats.page_bytes.unwrap_or(size_class::PAGE_BYTES);
-    let tail = |class: u64| {
-        // Four classes a doubling: the spacing is an eighth to a fifth of the class.
-        let spacing = class.checked_next_power_of_two().unwrap_or(class) / 8;
-        (spacing / 2).saturating_sub(page / 2)
-    };
-    stats
-        .large
-        .iter()
-        .map(|c| c.extents.saturating_mul(tail(c.size_bytes)))
-        .fold(0, u64::saturating_add)
+    f.sample.malloc_stats.as_ref().map_or(0, |stats| stats.tail_bytes(u64::MAX))
 }
 
 /// What the allocator adds to `data` bytes of fresh allocations.

@@ -3,12 +3,13 @@
 -- 6 'fill' where copies are wanted only to soak up the allocator's cache of freed regions, to be deleted later, 7 number
 -- of the first name, 8 the limit on RSS, 0 where there is none, 9 'exact' where PEXPIRETIME (7.0) may be asked. Key i is
 -- set aside as prefix, number + i, and dots up to its own length: a name of another size class would hand the old name's
--- region straight to the new one, and names would never move.
+-- region straight to the new one, and names would never move. 10 the least key in bytes, smaller ones are passed over.
 -- Answers: keys looked at, keys done, bytes done, positions of keys too big, positions of keys that cannot be copied,
 -- and 1 when there was no room to begin.
 local prefix, life, how, fill = ARGV[1], ARGV[2], ARGV[3], ARGV[6] == 'fill'
 local largest, enough = tonumber(ARGV[4]), tonumber(ARGV[5])
 local first, limit, exact = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == 'exact'
+local least = tonumber(ARGV[10])
 local looked, done, bytes = 0, 0, 0
 local big, odd, copied = {}, {}, {}
 
@@ -108,7 +109,7 @@ for i = 1, #KEYS do
   local size = redis.call('MEMORY', 'USAGE', KEYS[i])
   if size and size > largest then
     big[#big + 1] = i
-  elseif size then
+  elseif size and size >= least then
     local made
     if how == 'copy' then made = by_copy(i) else made = by_dump(i) end
     if made then

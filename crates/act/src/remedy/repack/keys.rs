@@ -42,12 +42,19 @@ pub(super) struct Keys {
     /// Keys of slots with more than [`SLOT_KEYS`], gathered by SCAN once all other slots are done.
     crowded: BTreeMap<u16, Vec<Vec<u8>>>,
     selected: Option<u32>,
+    /// The one type that is wanted.
+    only: Option<&'static str>,
     seen: u64,
     expected: u64,
 }
 
 impl Keys {
-    pub(super) async fn of(link: &mut Link, info: &Info) -> Result<Self, ActError> {
+    /// `only` is the one type that is wanted; a Cluster cannot be asked for that.
+    pub(super) async fn of(
+        link: &mut Link,
+        info: &Info,
+        only: Option<&'static str>,
+    ) -> Result<Self, ActError> {
         let clustered = info.flag("cluster_enabled") == Some(true);
         let places = if clustered {
             own_slots(link).await?
@@ -64,6 +71,7 @@ impl Keys {
             tags: clustered.then(Tags::new),
             crowded: BTreeMap::new(),
             selected: None,
+            only,
             seen: 0,
             expected: info.keys().unwrap_or(0),
         })
@@ -156,7 +164,7 @@ impl Keys {
     /// The next keys of SCAN, and whether they were the last.
     async fn scan_on(&mut self, link: &mut Link) -> Result<(Vec<Vec<u8>>, bool), ActError> {
         let cursor = self.cursor.take().unwrap_or_else(|| "0".to_owned());
-        let (next, found) = scan(link, &cursor, None).await?;
+        let (next, found) = scan(link, &cursor, None, self.only).await?;
         let is_last = next == "0";
         self.cursor = (!is_last).then_some(next);
         Ok((found, is_last))
@@ -210,7 +218,7 @@ pub(super) async fn matching(link: &mut Link, pattern: &str) -> Result<Vec<Vec<u
     let mut cursor = "0".to_owned();
     let mut keys = vec![];
     loop {
-        let (next, found) = scan(link, &cursor, Some(pattern)).await?;
+        let (next, found) = scan(link, &cursor, Some(pattern), None).await?;
         keys.extend(found);
         if next == "0" {
             return Ok(keys);
@@ -223,11 +231,15 @@ async fn scan(
     link: &mut Link,
     cursor: &str,
     pattern: Option<&str>,
+    only: Option<&str>,
 ) -> Result<(String, Vec<Vec<u8>>), ActError> {
     let mut command = redis::cmd("SCAN");
     command.arg(cursor).arg("COUNT").arg(SCAN_COUNT);
     if let Some(pattern) = pattern {
         command.arg("MATCH").arg(pattern);
+    }
+    if let Some(only) = only {
+        command.arg("TYPE").arg(only);
     }
     let value = link.connection.send(&command, "SCAN").await?;
     let parts = resp::elements(&value).unwrap_or_default();
