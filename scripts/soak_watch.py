@@ -61,9 +61,8 @@ class Server:
             return b""
 
 
-def fault(servers):
-    """One thing that goes wrong somewhere; what undoes it is returned."""
-    one = dice.choice(servers)
+def fault(one, servers):
+    """One thing that goes wrong at a server; what undoes it is returned."""
     kind = dice.choice(["hang", "flap", "role", "churn", "config"])
     if kind == "hang":
         one.child.send_signal(signal.SIGSTOP)
@@ -141,11 +140,14 @@ def soak():
     while time.monotonic() - begun < SECONDS:
         time.sleep(1)
         beat += 1
-        if beat % 3 == 0:
-            kind, undo = fault(servers)
+        # One fault at a time at a server: a second start beside a stopped process would leave that stopped for ever.
+        free = [s for s in servers if all(s is not d[1] for d in done)]
+        if beat % 3 == 0 and free:
+            one = dice.choice(free)
+            kind, undo = fault(one, servers)
             counts[kind] = counts.get(kind, 0) + 1
-            done.append((beat + dice.randrange(1, 6), undo))
-        for due, undo in [d for d in done if d[0] <= beat]:
+            done.append((beat + dice.randrange(1, 6), one, undo))
+        for _, _, undo in [d for d in done if d[0] <= beat]:
             undo()
         done = [d for d in done if d[0] > beat]
         get("/api/v1/overview")
@@ -172,7 +174,7 @@ def soak():
             seen.append(state(watch.pid))
         if beat % 60 == 0:
             print("  " + ", ".join(f"{k} {v:.0f}" for k, v in seen[-1].items()), flush=True)
-    for _, undo in done:
+    for _, _, undo in done:
         undo()
     (data / "fill").unlink(missing_ok=True)
     if clock:
@@ -197,9 +199,11 @@ def soak():
         wrong.append("the history is not whole: " + check.stdout + check.stderr)
     quarter = len(seen) // 4
     second, last = seen[quarter : 2 * quarter], seen[-quarter:]
-    for what, more in (("rss_mb", 4), ("fds", 8), ("threads", 2), ("tasks", 8)):
-        a, b = (max(s[what] for s in part) for part in (second, last))
-        print(f"{what}: highest {a:.0f} in the second quarter, {b:.0f} in the last")
+    # SQLite's cache of pages grows to its 8 MB (store.rs) until far into the run: that is no leak, and 200 bytes a look are.
+    for what, more in (("rss_mb", 4 + 8), ("fds", 8), ("threads", 2), ("tasks", 8)):
+        # The middle: right after a reload the tasks of before are still going.
+        a, b = (sorted(s[what] for s in part)[len(part) // 2] for part in (second, last))
+        print(f"{what}: {a:.0f} in the second quarter (median), {b:.0f} in the last")
         if b > a * 1.1 + more:
             wrong.append(f"{what} grew from {a:.0f} to {b:.0f}")
     looks = seen[-1]["looks"]
