@@ -250,9 +250,10 @@ impl Connection {
             password: options.password.clone(),
             handshake: vec![],
         };
-        let (link, driver) = MultiplexedConnection::new_with_config(&quiet, stream, config)
-            .await
-            .map_err(|e| peer.fail(peer.broken("the handshake", &record, &e)))?;
+        let (link, driver) =
+            MultiplexedConnection::new_with_config(&quiet, stream, config)
+                .await
+                .map_err(|e| peer.fail(peer.broken("the handshake", &record, 0, &e)))?;
         let driver = Arc::new(Driver(tokio::spawn(driver)));
         let mut connection = Self { link, record, _driver: driver, peer: Arc::new(peer) };
         let handshake = connection.shake_hands(options).await?;
@@ -378,13 +379,15 @@ impl Connection {
         pipeline: &Pipeline,
         label: &str,
     ) -> Result<Vec<Value>, ClientError> {
-        let count = pipeline.len();
+        let (count, before) = (pipeline.len(), self.record.bytes_read());
         let reply =
             timeout(self.peer.response_timeout, self.link.send_packed_commands(pipeline, 0, count))
                 .await;
         match reply {
             Err(_) => Err(self.peer.late(label)),
-            Ok(Err(error)) => Err(self.peer.fail(self.peer.broken(label, &self.record, &error))),
+            Ok(Err(error)) => {
+                Err(self.peer.fail(self.peer.broken(label, &self.record, before, &error)))
+            }
             Ok(Ok(values)) => Ok(values),
         }
     }
@@ -395,21 +398,23 @@ impl Connection {
         command: &Cmd,
         label: &str,
     ) -> (Result<Value, ClientError>, CommandCost) {
-        let (begun, bytes) = (Instant::now(), self.record.bytes_read());
+        let (begun, before) = (Instant::now(), self.record.bytes_read());
         let reply =
             timeout(self.peer.response_timeout, self.link.send_packed_command(command)).await;
         let cost = CommandCost {
             command: label.to_owned(),
             server_us: None,
             round_trip_us: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
-            reply_bytes: self.record.bytes_read().saturating_sub(bytes),
+            reply_bytes: self.record.bytes_read().saturating_sub(before),
         };
         if matches!(reply, Ok(Ok(_))) {
             self.record.forget_error();
         }
         let result = match reply {
             Err(_) => Err(self.peer.late(label)),
-            Ok(Err(error)) => Err(self.peer.fail(self.peer.broken(label, &self.record, &error))),
+            Ok(Err(error)) => {
+                Err(self.peer.fail(self.peer.broken(label, &self.record, before, &error)))
+            }
             Ok(Ok(Value::ServerError(error))) => Err(self.peer.refused(label, &error)),
             Ok(Ok(value)) => Ok(value),
         };
@@ -435,8 +440,9 @@ impl Peer {
         self.fail(problem)
     }
 
-    /// Why a connection broke: what the guard saw counts for more than what the client library concluded.
-    fn broken(&self, label: &str, record: &Record, error: &RedisError) -> Problem {
+    /// Why a connection broke: what the guard saw counts for more than what the client library concluded. `before` is
+    /// how many bytes had come when the command was sent.
+    fn broken(&self, label: &str, record: &Record, before: u64, error: &RedisError) -> Problem {
         let command = label.to_owned();
         match record.fault() {
             Some(Fault::NotResp(bytes)) => return stranger(bytes),
@@ -457,15 +463,14 @@ impl Peer {
         if let Some(Ok(Value::ServerError(error))) = last_error {
             return Problem::from_reply(label, &error);
         }
-        let bytes = record.bytes_read();
         if !record.at_end() && error.kind() == redis::ErrorKind::Parse {
             return Problem::UnexpectedReply {
                 command,
                 got: "a reply that cannot be parsed".into(),
             };
         }
-        match bytes {
-            0 => Problem::Closed { command },
+        match record.bytes_read().saturating_sub(before) {
+            0 => Problem::Closed { command, had_answered: before > 0 },
             bytes => Problem::ClosedHalfWay { command, bytes },
         }
     }

@@ -81,6 +81,8 @@ pub enum Problem {
     Closed {
         /// The command.
         command: String,
+        /// Whether it had answered anything on this connection before.
+        had_answered: bool,
     },
     /// Closed inside a reply.
     #[error(
@@ -456,6 +458,9 @@ impl Problem {
             }
             Self::ResponseTimeout { .. } => {
                 "it may be busy with one slow command, swapping, or not a Redis server at all; -t SECONDS waits longer"
+            }
+            Self::Closed { had_answered: true, .. } => {
+                "it may have been stopped, or CLIENT KILL or its `timeout` setting closed the connection: see its log"
             }
             Self::Closed { .. } => {
                 "if the server listens with TLS on this port, add --tls; a proxy in between may also have closed it"

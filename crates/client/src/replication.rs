@@ -138,7 +138,7 @@ impl SnapshotStream {
             Ok(_) if self.received > 0 => {
                 Err(self.fail(Problem::ClosedHalfWay { command, bytes: self.received }))
             }
-            Ok(_) => Err(self.fail(Problem::Closed { command })),
+            Ok(_) => Err(self.fail(Problem::Closed { command, had_answered: false })),
         }
     }
 
@@ -150,7 +150,9 @@ impl SnapshotStream {
         }
         let sent = self.wire.write_all(&command.get_packed_command()).await;
         let flushed = self.wire.flush().await;
-        sent.and(flushed).map_err(|_| self.fail(Problem::Closed { command: LABEL.to_owned() }))
+        let had_answered = self.received > 0;
+        sent.and(flushed)
+            .map_err(|_| self.fail(Problem::Closed { command: LABEL.to_owned(), had_answered }))
     }
 
     /// The next line, without its end. Newlines alone are a server's sign of life.

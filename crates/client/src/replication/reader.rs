@@ -42,7 +42,7 @@ impl SnapshotReader {
         let (address, options) = (address.clone(), options.clone());
         let closed = ClientError::new(
             address.to_string(),
-            crate::error::Problem::Closed { command: "PSYNC".to_owned() },
+            crate::error::Problem::Closed { command: "PSYNC".to_owned(), had_answered: true },
         );
         std::thread::spawn(move || receive(&address, &options, &sender));
         match messages.recv() {
