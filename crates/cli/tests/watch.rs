@@ -174,13 +174,9 @@ fn every_kind_is_read_and_the_dead_and_the_hung_delay_nobody() {
         watch.read(&server.address());
     }
     // Ten more looks at each good one while the hung one is waited for.
-    let looks = |page: &str, target: &str| -> Option<u64> {
-        let line = format!("unfrag_looks_total{{target=\"{target}\",result=\"ok\"}} ");
-        page.lines().find_map(|l| l.strip_prefix(&line))?.parse().ok()
-    };
     let page = watch.until("ten looks", |w| {
         let page = w.get("/metrics");
-        servers.iter().all(|s| looks(&page, &s.address()) >= Some(10)).then_some(page)
+        servers.iter().all(|s| looks(&page, &s.address(), "ok") >= 10).then_some(page)
     });
     for server in &servers {
         assert!(page.contains(&format!("unfrag_up{{target=\"{}\"}} 1\n", server.address())));
@@ -201,6 +197,7 @@ fn every_kind_is_read_and_the_dead_and_the_hung_delay_nobody() {
             "unfrag_bin_waste_bytes",
             "unfrag_headroom_bytes",
             "unfrag_cow_bytes",
+            "unfrag_cow_estimate_bytes",
         ] {
             assert!(page.contains(&format!("{name}{{target=\"{}\"", redis.address())), "{name}");
         }
@@ -321,6 +318,96 @@ fn it_ends_within_two_seconds_and_reads_its_configuration_again() {
     watch.signal("-TERM");
     assert!(watch.child.wait().unwrap().success());
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+/// Looks at a server that a page of /metrics tells of, by their result.
+fn looks(page: &str, target: &str, result: &str) -> u64 {
+    let line = format!("unfrag_looks_total{{target=\"{target}\",result=\"{result}\"}} ");
+    page.lines().find_map(|l| l.strip_prefix(&line)?.parse().ok()).unwrap_or(0)
+}
+
+/// The server's `timeout`, CLIENT KILL, and a Sentinel at a failover close the connection that is kept between looks.
+#[test]
+fn a_connection_that_was_closed_is_no_lost_server() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let server = Server::start(Kind::Redis7, &Options::default()).unwrap();
+    let (name, folder) = (server.address(), folder());
+    let watch = Watch::start(folder.path(), &[&name, "--interval", "200ms"]);
+    let id = watch.read(&name);
+    let mut connection = server.connection().unwrap();
+    for _ in 0..3 {
+        let seen = looks(&watch.get("/metrics"), &name, "ok");
+        // The second look after this one begins on a connection that was kept.
+        watch.until("two looks", |w| {
+            (looks(&w.get("/metrics"), &name, "ok") >= seen + 2).then_some(())
+        });
+        redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal"]).exec(&mut connection).unwrap();
+        let seen = looks(&watch.get("/metrics"), &name, "ok");
+        watch.until("two more looks", |w| {
+            (looks(&w.get("/metrics"), &name, "ok") >= seen + 2).then_some(())
+        });
+    }
+    assert_eq!(looks(&watch.get("/metrics"), &name, "failed"), 0);
+    assert!(!watch.events(id).iter().any(|e| e.starts_with("lost")), "{:?}", watch.events(id));
+}
+
+#[test]
+fn an_entry_of_the_fleet_file_that_moves_takes_its_watch_along() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let mut servers = servers(&[Kind::Redis7, Kind::Redis7]);
+    let names: Vec<String> = servers.iter().map(Server::address).collect();
+    let folder = folder();
+    let fleet = folder.path().join("fleet.toml");
+    let write = |name: &str, interval: &str| {
+        let entry = format!("[[target]]\nname = \"sessions\"\nuri = \"redis://{name}\"\n");
+        std::fs::write(&fleet, entry).unwrap();
+        let config = folder.path().join("watch.toml");
+        std::fs::write(&config, format!("interval = \"{interval}\"\nfleet = \"fleet.toml\"\n"))
+            .unwrap();
+        config
+    };
+    let config = write(&names[0], "300ms");
+    let watch = Watch::start(folder.path(), &["--config", config.to_str().unwrap()]);
+    watch.read(&names[0]);
+    write(&names[1], "300ms");
+    watch.signal("-HUP");
+    watch.read(&names[1]);
+    watch.until("the first to leave", |w| w.server(&names[0]).is_none().then_some(()));
+    // From now on the watch itself looks once an hour: what comes is the probe's.
+    write(&names[1], "1h");
+    watch.signal("-HUP");
+    while !watch.talk.recv_timeout(Duration::from_secs(10)).unwrap().contains("was read again") {}
+    let probe = |target: &str| watch.get(&format!("/probe?target={target}"));
+    let up = format!("unfrag_up{{target=\"{}\"}} ", names[1]);
+    for text in ["sessions", &names[1], &format!("redis://{}", names[1])] {
+        let page = probe(text);
+        assert!(page.contains("unfrag_probe_success 1\n"), "{text}: {page}");
+        assert!(page.contains(&format!("{up}1\n")), "{text}: {page}");
+    }
+    servers[1].shutdown().unwrap();
+    let page = probe("sessions");
+    assert!(page.contains("unfrag_probe_success 0\n"), "{page}");
+    // Old figures are not shown as new ones.
+    assert!(page.contains(&format!("{up}0\n")) && !page.contains("unfrag_layer_bytes"), "{page}");
+}
+
+#[test]
+fn spans_of_any_size_are_answered() {
+    let folder = folder();
+    let watch = Watch::start(folder.path(), &["127.0.0.1:1"]);
+    let id = watch.until("the server", |w| w.server("127.0.0.1:1")?["id"].as_i64());
+    let (low, high) = (i64::MIN, i64::MAX);
+    for what in ["history", "events", "bins"] {
+        for span in
+            [format!("until={low}"), format!("from={low}&until={high}"), format!("from={high}")]
+        {
+            watch.json(&format!("/api/v1/targets/{id}/{what}?{span}"));
+        }
+    }
 }
 
 /// A fake of systemd, and said to be: a socket that takes its messages, and its environment.
@@ -533,7 +620,8 @@ fn alerts_reach_alertmanager_a_webhook_and_a_command() {
     std::fs::write(&file, format!(
         "targets = [\"{}\"]\ninterval = \"300ms\"\n[alerts]\nlost_after = \"1s\"\n\
          [[alerts.to]]\nwebhook = \"http://{address}/hook\"\n[[alerts.to]]\nalertmanager = \"http://{address}/\"\n\
-         [[alerts.to]]\ncommand = [\"/bin/sh\", \"-c\", \"cat >> {}\"]\n",
+         [[alerts.to]]\ncommand = [\"/bin/sh\", \"-c\", \"cat >> {}\"]\n\
+         [[alerts.to]]\ncommand = [\"/does/not/exist\"]\n",
         server.address(), out.display()
     )).unwrap();
     let watch = Watch::start(folder.path(), &["--config", file.to_str().unwrap(), "-t", "1"]);
@@ -567,6 +655,13 @@ fn alerts_reach_alertmanager_a_webhook_and_a_command() {
             .is_ok_and(|t| t.contains("\"firing\"") && t.contains("\"resolved\"")))
     })
     .unwrap();
+    // What a sink did not take is counted once its tries are over.
+    watch.until("the undelivered", |w| {
+        let page = w.get("/metrics");
+        let line =
+            page.lines().find_map(|l| l.strip_prefix("unfrag_watch_alerts_undelivered_total "));
+        line.filter(|count| *count != "0").map(|_| ())
+    });
 }
 
 #[test]
@@ -667,6 +762,8 @@ fn the_policy_acts_in_its_window_and_says_why() {
     signal(watch.child.id(), "-KILL").unwrap();
     watch.child.wait().unwrap();
     let again = Watch::start(folder.path(), &["--config", file.to_str().unwrap()]);
+    // It is known under its name a moment after the start.
+    again.read(&servers[0].address());
     again.until("the cool-down after a restart", |w| (cooling(w) == 2).then_some(()));
     let acts =
         decisions(&again, ids[0]).as_array().unwrap().iter().filter(|d| d["acts"] == true).count();

@@ -18,6 +18,7 @@ mod verdict;
 pub use advisory::{Advisories, AdvisoryError};
 pub use headroom::fork_refusal;
 pub use rule::{Page, pages};
+pub use safe_limits::fork_copies;
 
 use figures::Figures;
 use unfrag_model::report::Server;

@@ -21,12 +21,7 @@ pub(crate) fn compute(f: &Figures<'_>) -> Option<SafeLimits> {
     let ratio = f.ratio().unwrap_or(LEAST_RATIO).clamp(LEAST_RATIO, WORST_RATIO);
     let forks = forks(f);
     let measured = cow_headroom::largest_cow(f);
-    let cow_share = match (forks, measured) {
-        (false, _) => 0.0,
-        (true, 0) => UNMEASURED_COW,
-        // The next fork may meet twice the writes of the last.
-        (true, cow) => (2.0 * cow as f64 / used.max(1) as f64).min(1.0),
-    };
+    let cow_share = cow_share(f, used);
     let uncounted = f.not_counted.max(f.count("mem_replication_backlog"));
     let fixed = uncounted.saturating_add(BASELINE_BYTES);
     let maxmemory_bytes =
@@ -50,6 +45,21 @@ pub(crate) fn compute(f: &Figures<'_>) -> Option<SafeLimits> {
             },
         ),
     })
+}
+
+/// Bytes that the next fork may copy while it is at work; 0 where nothing forks by itself.
+pub fn fork_copies(f: &Figures<'_>) -> Option<u64> {
+    f.used.map(|used| scale(used, cow_share(f, used)))
+}
+
+/// The same as a share of the data.
+fn cow_share(f: &Figures<'_>, used: u64) -> f64 {
+    match (forks(f), cow_headroom::largest_cow(f)) {
+        (false, _) => 0.0,
+        (true, 0) => UNMEASURED_COW,
+        // The next fork may meet twice the writes of the last.
+        (true, cow) => (2.0 * cow as f64 / used.max(1) as f64).min(1.0),
+    }
 }
 
 struct Terms {

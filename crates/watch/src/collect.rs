@@ -13,7 +13,7 @@ use crate::schedule;
 use crate::trend::Outlook;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use unfrag_client::{ClientError, Connection, connect, refresh, sample};
+use unfrag_client::{ClientError, Connection, Problem, connect, refresh, sample};
 use unfrag_diagnose::diagnose_with;
 use unfrag_model::malloc_stats::Bin;
 use unfrag_model::{Finding, Sample};
@@ -132,19 +132,16 @@ async fn look(node: &Arc<Node>, fleet: &Arc<Fleet>, keep: &mut Keep) {
 
 /// Brings the sample up to date: cheaply, or whole when that is due; true for whole.
 async fn read(node: &Node, settings: &Settings, keep: &mut Keep) -> Result<bool, ClientError> {
-    let mut connection = match keep.connection.take() {
-        Some(connection) => connection,
-        None => connect(&node.address, &node.options).await?,
-    };
     let now_ms = crate::clock::now_ms();
     let deep_ms = u64::try_from(settings.cadence.deep.as_millis()).unwrap_or(u64::MAX);
     // A tenth early or late, so that a fleet's whole samples do not come together.
     let deep_ms = deep_ms - deep_ms / 10 + deep_ms / 5 * (schedule::hash(&node.name) % 100) / 100;
     let age_ms = now_ms.abs_diff(keep.deep_at_ms);
     let mut deep = age_ms >= deep_ms;
+    let kept = keep.connection.take();
     if let (Some(sample), false) = (&mut keep.sample, deep) {
         let run_id = sample.info.text("run_id").map(str::to_owned);
-        refresh(&mut connection, &settings.sample, sample).await?;
+        let connection = again(node, settings, kept, sample).await?;
         let restarted = sample.info.text("run_id") != run_id.as_deref();
         let moved = Levels::of(sample).have_moved(keep.deep);
         let forgotten = !keep.bins.is_empty()
@@ -154,21 +151,46 @@ async fn read(node: &Node, settings: &Settings, keep: &mut Keep) -> Result<bool,
         if let Some(stats) = sample.malloc_stats.as_mut().filter(|_| moved && !deep) {
             stats.forget_counts();
         }
+        keep.connection = Some(connection);
     } else {
         deep = true;
     }
     if deep {
+        // Its buffers grow to the largest reply, MALLOC-STATS: for a thousand servers that is a hundred megabytes. A new
+        // connection every ten minutes costs less.
+        keep.connection = None;
+        let mut connection = connect(&node.address, &node.options).await?;
         let whole = sample(&mut connection, &settings.sample).await?;
         keep.deep_at_ms = now_ms;
         keep.deep = Levels::of(&whole);
         keep.bins = whole.malloc_stats.iter().flat_map(|m| m.bins.iter().copied()).collect();
         keep.sample = Some(whole);
-        // Its buffers have grown to the largest reply, MALLOC-STATS: for a thousand servers that is a hundred megabytes. A
-        // new connection every ten minutes costs less.
-        return Ok(true);
     }
-    keep.connection = Some(connection);
-    Ok(false)
+    Ok(deep)
+}
+
+/// One INFO, on the connection of the last look where there is one. That may have been closed meanwhile, by the server's
+/// `timeout`, CLIENT KILL or a failover, with the server as well as ever: only a new connection tells.
+async fn again(
+    node: &Node,
+    settings: &Settings,
+    kept: Option<Connection>,
+    sample: &mut Sample,
+) -> Result<Connection, ClientError> {
+    if let Some(mut connection) = kept {
+        match refresh(&mut connection, &settings.sample, sample).await {
+            Ok(()) => return Ok(connection),
+            Err(error)
+                if matches!(
+                    *error.problem,
+                    Problem::Closed { .. } | Problem::ClosedHalfWay { .. }
+                ) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut connection = connect(&node.address, &node.options).await?;
+    refresh(&mut connection, &settings.sample, sample).await?;
+    Ok(connection)
 }
 
 fn seen(

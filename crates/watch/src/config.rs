@@ -2,6 +2,7 @@
 
 use crate::alert::Patience;
 use crate::history::Retention;
+use crate::http::Headers;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub struct HistoryConfig {
     pub max_size: Option<Size>,
     /// A store that scrapes us, `http://host:9090`: charts and trends are read back from it.
     pub prometheus: Option<String>,
+    /// Headers that it is asked with.
+    pub prometheus_headers: Headers,
     /// Whether figures are kept here as well; events, outcomes and decisions always are.
     pub local: Option<bool>,
 }
@@ -274,6 +277,7 @@ mod tests {
             ("[history]\nmax_size = \"much\"", "is no size"),
             ("[[alerts.to]]\nwebhook = \"example.com\"", "is no http"),
             ("[[alerts.to]]\ncommand = []", "needs at least a program"),
+            ("[history]\nprometheus_headers = { \"a b\" = \"c\" }", "is no header"),
             ("[[alerts.to]]\npigeon = \"x\"", "pigeon"),
         ] {
             let error = Config::parse(text).unwrap_err();

@@ -2,6 +2,7 @@
 
 use crate::alert::{Change, Patience};
 use crate::event::{Event, Kind};
+use crate::follow::Seed;
 use crate::history::prometheus::Prometheus;
 use crate::history::query::Reader;
 use crate::history::{History, Job};
@@ -9,12 +10,12 @@ use crate::line::{Line, SPAN_S};
 use crate::node::{Node, State};
 use crate::schedule::Cadence;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
-use unfrag_client::{Address, ConnectOptions, SampleOptions};
+use unfrag_client::{Address, ConnectOptions, SampleOptions, Target, Uri};
 use unfrag_diagnose::Advisories;
 
 /// A change of an alert, with the server it is about.
@@ -66,6 +67,8 @@ pub struct Fleet {
     pub(crate) advisories: Advisories,
     pub(crate) begun: Instant,
     problems: Mutex<BTreeMap<String, String>>,
+    /// Messages that a sink did not take.
+    pub(crate) undelivered: AtomicU64,
 }
 
 /// What is known of a server's name before it is read.
@@ -74,6 +77,15 @@ struct Known {
     line: Line,
     last_run_s: Option<i64>,
     is_new: bool,
+}
+
+/// The target that a server still belongs to. One that stands alone must be what its target says: that may have moved
+/// elsewhere. Members of a deployment stay until that is asked and does not name them.
+fn seed_of<'a>(seeds: &'a [Seed], node: &Node) -> Option<&'a Seed> {
+    let mut named = seeds.iter().filter(|s| s.name == node.group);
+    let says = |s: &&Seed| matches!(&s.target, Target::Server(address) if *address == node.address);
+    let said = named.clone().find(says);
+    said.or_else(|| named.next().filter(|_| node.state().primary.is_some()))
 }
 
 #[derive(Debug)]
@@ -107,6 +119,7 @@ impl Fleet {
             advisories: Advisories::embedded(),
             begun: Instant::now(),
             problems: Mutex::default(),
+            undelivered: AtomicU64::new(0),
         })
     }
 
@@ -121,9 +134,22 @@ impl Fleet {
         self.nodes().into_iter().find(|n| n.id == id)
     }
 
-    /// The server with a name.
-    pub fn named(&self, name: &str) -> Option<Arc<Node>> {
-        self.nodes().into_iter().find(|n| n.name == name)
+    /// The server that a text names: its address, in any form that a target may have, or its target where that is one server.
+    pub fn named(&self, text: &str) -> Option<Arc<Node>> {
+        let nodes = self.nodes();
+        if let Some(node) = nodes.iter().find(|n| n.name == text) {
+            return Some(Arc::clone(node));
+        }
+        let mut of_target = nodes.iter().filter(|n| n.group == text);
+        if let (Some(node), None) = (of_target.next(), of_target.next()) {
+            return Some(Arc::clone(node));
+        }
+        let uri: Option<Uri> = text.parse().ok();
+        let address = uri.and_then(|uri| match uri.target {
+            Target::Server(address) => Some(address),
+            Target::Sentinel { .. } => None,
+        });
+        address.and_then(|address| self.at(&address))
     }
 
     /// How to watch, now.
@@ -162,7 +188,8 @@ impl Fleet {
         self.start(node);
     }
 
-    fn at(&self, address: &Address) -> Option<Arc<Node>> {
+    /// The server at an address.
+    pub(crate) fn at(&self, address: &Address) -> Option<Arc<Node>> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         nodes.get(address).map(|w| Arc::clone(&w.node))
     }
@@ -202,14 +229,14 @@ impl Fleet {
 
     /// Takes new seeds over: servers of targets that stay begin a new task with the new credentials and keep what is known
     /// of them, the others leave.
-    pub(crate) fn renew(self: &Arc<Self>, seeds: &[crate::follow::Seed]) {
+    pub(crate) fn renew(self: &Arc<Self>, seeds: &[Seed]) {
         let mut gone = vec![];
         {
             // In one hold: a scrape in between would see servers without their figures.
             let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
             for watched in nodes.values_mut() {
                 let node = Arc::clone(&watched.node);
-                let Some(seed) = seeds.iter().find(|s| s.name == node.group) else {
+                let Some(seed) = seed_of(seeds, &node) else {
                     gone.push(node.address.clone());
                     continue;
                 };

@@ -43,11 +43,18 @@ const SPREAD_MS: u64 = 3000;
 
 pub(crate) async fn run(seed: Seed, fleet: Arc<Fleet>) {
     let mut missing: BTreeMap<Address, Instant> = BTreeMap::new();
-    let mut ours: Vec<Address> = vec![];
+    // After a reload there are servers already that may have to leave.
+    let before = fleet.nodes().into_iter().filter(|n| n.group == seed.name);
+    let mut ours: Vec<Address> = before.map(|n| n.address.clone()).collect();
     if let Target::Server(address) = &seed.target {
         // It is shown from the first moment, as lost if need be. A Sentinel leaves again below.
-        fleet.add(&seed.name, address, &seed.options, None);
-        ours.push(address.clone());
+        // After a reload it is there, and its shard is known.
+        if fleet.at(address).is_none() {
+            fleet.add(&seed.name, address, &seed.options, None);
+        }
+        if !ours.contains(address) {
+            ours.push(address.clone());
+        }
     }
     let spread = schedule::hash(&seed.name) % SPREAD_MS;
     tokio::time::sleep(Duration::from_millis(spread)).await;

@@ -2,11 +2,14 @@
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// For one request, connection and answer together.
@@ -51,9 +54,10 @@ impl Http {
     }
 
     /// Asks for something.
-    pub(crate) async fn get(&self, uri: &str) -> Result<Bytes, String> {
-        let request =
+    pub(crate) async fn get(&self, uri: &str, headers: &HeaderMap) -> Result<Bytes, String> {
+        let mut request =
             Request::builder().uri(uri).body(Full::default()).map_err(|e| e.to_string())?;
+        request.headers_mut().extend(headers.clone());
         self.send(request).await
     }
 
@@ -73,6 +77,26 @@ impl Http {
             Ok(result) => result,
             Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
         }
+    }
+}
+
+/// Headers as a configuration has them. Their values may be secret: they are in no `Debug`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(try_from = "BTreeMap<String, String>")]
+pub struct Headers(pub(crate) HeaderMap);
+
+impl TryFrom<BTreeMap<String, String>> for Headers {
+    type Error = String;
+
+    fn try_from(said: BTreeMap<String, String>) -> Result<Self, String> {
+        let header = |(name, value): (String, String)| {
+            let parsed = HeaderName::try_from(&name).ok().zip(HeaderValue::try_from(value).ok());
+            let (header, mut value) = parsed
+                .ok_or_else(|| format!("`{name}` is no header, or its value cannot be one"))?;
+            value.set_sensitive(true);
+            Ok((header, value))
+        };
+        said.into_iter().map(header).collect::<Result<HeaderMap, String>>().map(Self)
     }
 }
 

@@ -8,7 +8,7 @@ mod server;
 mod watch;
 
 use crate::fleet::Fleet;
-use crate::node::{Failure, Node, View};
+use crate::node::{Node, View};
 use crate::trend::Outlook;
 use family::Page;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ struct Shown {
     group: String,
     shard: String,
     view: Option<Arc<View>>,
-    failure: Option<Failure>,
+    /// False when the last look failed.
+    answers: bool,
     looks: [u64; 2],
     outlook: Outlook,
     /// Alerts that stand: rule and severity.
@@ -36,7 +37,7 @@ impl Shown {
             group: node.group.clone(),
             shard: state.primary.clone().unwrap_or_else(|| node.name.clone()),
             view: state.view.clone(),
-            failure: state.failure.clone(),
+            answers: state.failure.is_none(),
             looks: state.looks,
             outlook: state.outlook.clone(),
             alerts: state.alerts.iter().map(|a| (a.id.clone(), a.severity)).collect(),
@@ -45,7 +46,7 @@ impl Shown {
 
     /// The reading, unless the server has stopped answering: old figures are not shown as new ones.
     fn fresh(&self) -> Option<&View> {
-        self.view.as_deref().filter(|_| self.failure.is_none())
+        self.view.as_deref().filter(|_| self.answers)
     }
 }
 
@@ -59,9 +60,10 @@ pub fn render(fleet: &Fleet) -> String {
     page.into_text()
 }
 
-/// The page for one server, without the watch's own figures.
-pub fn render_one(node: &Node) -> String {
+/// The page for one server as it was just seen (`None`: it does not answer), without the watch's own figures.
+pub fn render_one(node: &Node, view: Option<View>) -> String {
     let mut page = Page::with_capacity(8192);
-    server::write(&mut page, &[Shown::new(node)]);
+    let shown = Shown { answers: view.is_some(), view: view.map(Arc::new), ..Shown::new(node) };
+    server::write(&mut page, &[shown]);
     page.into_text()
 }

@@ -6,6 +6,7 @@ use crate::point::Point;
 use crate::trend::Outlook;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use unfrag_client::{Address, ClientError, ConnectOptions};
+use unfrag_diagnose::figures::Figures;
 use unfrag_model::malloc_stats::Bin;
 use unfrag_model::sample::CommandCost;
 use unfrag_model::{Report, Sample};
@@ -100,6 +101,8 @@ pub struct Counters {
     pub rdb_last_cow_size: Option<u64>,
     pub aof_last_cow_size: Option<u64>,
     pub current_cow_size: Option<u64>,
+    /// No field: what the next fork may copy.
+    pub cow_estimate: Option<u64>,
     pub used_memory_scripts: Option<u64>,
     pub mem_not_counted_for_evict: Option<u64>,
     pub cgroup_limit: Option<u64>,
@@ -123,6 +126,7 @@ impl Counters {
             rdb_last_cow_size: count("rdb_last_cow_size"),
             aof_last_cow_size: count("aof_last_cow_size"),
             current_cow_size: count("current_cow_size"),
+            cow_estimate: unfrag_diagnose::fork_copies(&Figures::new(sample)),
             used_memory_scripts: count("used_memory_scripts"),
             mem_not_counted_for_evict: count("mem_not_counted_for_evict"),
             cgroup_limit: cgroup.map(|c| c.limit),

@@ -1,7 +1,7 @@
 //! Tells people: alerts grouped by shard, to Alertmanager, a webhook, or a command.
 //!
-//! A sink that does not answer holds nobody up: each delivery is a task, tried three times. Alertmanager is told again every
-//! minute while an alert stands, as its interface asks for.
+//! A sink that does not answer holds nobody up: each delivery is a task, tried three times, a few at a time for each kind of
+//! sink. Alertmanager is told again every minute while an alert stands, as its interface asks for.
 
 use crate::alert::{Alert, Change};
 use crate::clock::now_s;
@@ -12,10 +12,13 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use unfrag_model::Severity;
 
 /// Changes this close together come in one message: a failover moves several servers.
@@ -26,6 +29,8 @@ const REPEAT: Duration = Duration::from_secs(60);
 const EXPIRES_S: i64 = 240;
 /// Pauses before the second and third try.
 const RETRIES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+/// Deliveries at the same time to one kind of sink: a network that breaks must not start a thousand processes at once.
+const AT_ONCE: usize = 8;
 /// A command that runs longer is ended.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -81,8 +86,9 @@ pub(crate) async fn run(
     sinks: watch::Receiver<Arc<Vec<SinkConfig>>>,
     fleet: Arc<Fleet>,
 ) {
-    let http = Http::new();
+    let post = Post { http: Http::new(), fleet, slots: Arc::default() };
     let mut repeat = tokio::time::interval(REPEAT);
+    let mut repeating: Vec<JoinHandle<()>> = vec![];
     loop {
         tokio::select! {
             first = inbox.recv() => {
@@ -93,32 +99,44 @@ pub(crate) async fn run(
                     notices.push(more);
                 }
                 let current = Arc::clone(&sinks.borrow());
-                for message in grouped(&notices, now_s()) {
-                    tell(&http, &current, &message);
-                }
+                tell(&post, &current, &grouped(&notices, now_s()));
             }
             _ = repeat.tick() => {
+                repeating.retain(|task| !task.is_finished());
+                // One that still hangs is not heaped upon.
+                if !repeating.is_empty() {
+                    continue;
+                }
                 let current = Arc::clone(&sinks.borrow());
-                for message in standing(&fleet) {
-                    for sink in current.iter().filter(|s| matches!(s, SinkConfig::Alertmanager(_))) {
-                        deliver(&http, sink, &message);
-                    }
+                let messages = standing(&post.fleet);
+                for sink in current.iter().filter(|s| is_alertmanager(s) && !messages.is_empty()) {
+                    repeating.push(post.deliver(sink, messages.clone()));
                 }
             }
         }
     }
 }
 
-fn tell(http: &Http, sinks: &[SinkConfig], message: &Message) {
-    tracing::warn!(
-        status = message.status,
-        shard = message.shard,
-        alerts = message.alerts.len(),
-        summary = message.summary,
-        "alert"
-    );
-    for sink in sinks {
-        deliver(http, sink, message);
+fn is_alertmanager(sink: &SinkConfig) -> bool {
+    matches!(sink, SinkConfig::Alertmanager(_))
+}
+
+fn tell(post: &Post, sinks: &[SinkConfig], messages: &[Message]) {
+    for message in messages {
+        tracing::warn!(
+            status = message.status,
+            shard = message.shard,
+            alerts = message.alerts.len(),
+            summary = message.summary,
+            "alert"
+        );
+        for sink in sinks.iter().filter(|s| !is_alertmanager(s)) {
+            post.deliver(sink, vec![message.clone()]);
+        }
+    }
+    // Alertmanager groups by itself: it takes them all at once.
+    for sink in sinks.iter().filter(|s| is_alertmanager(s)) {
+        post.deliver(sink, messages.to_vec());
     }
 }
 
@@ -141,7 +159,10 @@ fn message(group: String, shard: String, mut alerts: Vec<Told>, at_s: i64) -> Me
     alerts.sort_by_key(|a| (a.status != "firing", std::cmp::Reverse(a.alert.severity)));
     let status = alerts.first().map_or("resolved", |a| a.status);
     let severity = alerts.first().map_or(Severity::Info, |a| a.alert.severity);
-    let reason = alerts.first().map(|a| format!("{}: {}", a.target, a.alert.reason));
+    let reason = alerts.first().map(|a| {
+        let of = if a.target == group { String::new() } else { format!(" of {group}") };
+        format!("{}{of}: {}", a.target, a.alert.reason)
+    });
     let more = match alerts.len() {
         0 | 1 => String::new(),
         n => format!(" (and {} more in this shard)", n - 1),
@@ -166,22 +187,63 @@ fn standing(fleet: &Fleet) -> Vec<Message> {
     grouped(&notices, now_s())
 }
 
-fn deliver(http: &Http, sink: &SinkConfig, message: &Message) {
-    let (http, sink, message) = (http.clone(), sink.clone(), message.clone());
-    tokio::spawn(async move {
-        for pause in RETRIES.into_iter().map(Some).chain([None]) {
-            let Err(error) = once(&http, &sink, &message).await else { return };
-            tracing::error!(
-                sink = name(&sink),
-                error,
-                last_try = pause.is_none(),
-                "an alert was not delivered"
-            );
-            if let Some(pause) = pause {
-                tokio::time::sleep(pause).await;
-            }
+/// What deliveries share.
+#[derive(Clone)]
+struct Post {
+    http: Http,
+    fleet: Arc<Fleet>,
+    slots: Arc<Slots>,
+}
+
+/// Who may deliver now: a kind of sink that hangs keeps only its own kind waiting.
+struct Slots {
+    alertmanager: Semaphore,
+    webhook: Semaphore,
+    command: Semaphore,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        let new = || Semaphore::new(AT_ONCE);
+        Self { alertmanager: new(), webhook: new(), command: new() }
+    }
+}
+
+impl Slots {
+    fn of(&self, sink: &SinkConfig) -> &Semaphore {
+        match sink {
+            SinkConfig::Alertmanager(_) => &self.alertmanager,
+            SinkConfig::Webhook(_) => &self.webhook,
+            SinkConfig::Command(_) => &self.command,
         }
-    });
+    }
+}
+
+impl Post {
+    fn deliver(&self, sink: &SinkConfig, messages: Vec<Message>) -> JoinHandle<()> {
+        let (post, sink) = (self.clone(), sink.clone());
+        tokio::spawn(async move {
+            for pause in RETRIES.into_iter().map(Some).chain([None]) {
+                let result = {
+                    // They are never closed.
+                    let _slot = post.slots.of(&sink).acquire().await;
+                    once(&post.http, &sink, &messages).await
+                };
+                let Err(error) = result else { return };
+                tracing::error!(
+                    sink = name(&sink),
+                    error,
+                    last_try = pause.is_none(),
+                    "an alert was not delivered"
+                );
+                if let Some(pause) = pause {
+                    tokio::time::sleep(pause).await;
+                }
+            }
+            let lost = u64::try_from(messages.len()).unwrap_or(u64::MAX);
+            post.fleet.undelivered.fetch_add(lost, Ordering::Relaxed);
+        })
+    }
 }
 
 /// The sink without what may be secret in it.
@@ -193,12 +255,15 @@ fn name(sink: &SinkConfig) -> String {
     }
 }
 
-async fn once(http: &Http, sink: &SinkConfig, message: &Message) -> Result<(), String> {
+/// A webhook and a command are handed one message.
+async fn once(http: &Http, sink: &SinkConfig, messages: &[Message]) -> Result<(), String> {
     let json = |value: &dyn erased::Json| value.bytes();
+    let Some(message) = messages.first() else { return Ok(()) };
     match sink {
         SinkConfig::Alertmanager(base) => {
             let uri = format!("{}/api/v2/alerts", base.trim_end_matches('/'));
-            http.post(&uri, json(&for_alertmanager(message))).await
+            let all: Vec<ForAlertmanager> = messages.iter().flat_map(for_alertmanager).collect();
+            http.post(&uri, json(&all)).await
         }
         SinkConfig::Webhook(uri) => http.post(uri, json(message)).await,
         // A line: who appends them to a file can tell them apart.

@@ -104,6 +104,8 @@ pub struct Candidate {
     pub unfit: Option<String>,
     /// When the last run on it ended, in seconds since 1970.
     pub last_run_s: Option<i64>,
+    /// That run was a dry one.
+    pub was_dry: bool,
 }
 
 /// What is being done elsewhere.
@@ -195,7 +197,8 @@ pub fn decide(policy: &Policy, candidate: &Candidate, busy: &Busy, now_s: i64) -
     let cooled_s = candidate.last_run_s.map_or(i64::MAX, |last| now_s - last);
     if cooled_s < rule.cool_down_s {
         let left_s = rule.cool_down_s - cooled_s;
-        return Decision::not(format!("the last run is too recent: wait {}", about(left_s)));
+        let run = if candidate.was_dry { "dry run" } else { "run" };
+        return Decision::not(format!("the last {run} is too recent: wait {}", about(left_s)));
     }
     let usable: Vec<(RemedyName, u64)> = candidate
         .gains

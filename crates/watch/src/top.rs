@@ -52,6 +52,8 @@ impl Order {
 pub(crate) struct Screen {
     pub(crate) order: Order,
     pub(crate) selected: usize,
+    /// The server that was moved to: it stays selected wherever it goes in the list.
+    held: Option<String>,
     /// Only the selected server, with all its findings.
     pub(crate) zoomed: bool,
     pub(crate) scroll: u16,
@@ -71,8 +73,15 @@ pub fn run(seeds: Vec<Seed>, settings: Settings, color: bool) -> std::io::Result
     }
     drop(inside);
     let mut terminal = ratatui::try_init()?;
-    let mut screen =
-        Screen { order: Order::Verdict, selected: 0, zoomed: false, scroll: 0, help: false, color };
+    let mut screen = Screen {
+        selected: 0,
+        held: None,
+        zoomed: false,
+        scroll: 0,
+        help: false,
+        color,
+        order: Order::Verdict,
+    };
     let result = interact(&mut terminal, &fleet, &mut screen, || {
         // The list shows what alerts say; the terminal's bell is for what is new and urgent.
         let mut ring = false;
@@ -94,7 +103,8 @@ fn interact(
 ) -> std::io::Result<()> {
     loop {
         let nodes = listed(fleet, screen.order);
-        screen.selected = screen.selected.min(nodes.len().saturating_sub(1));
+        let held = screen.held.as_ref().and_then(|h| nodes.iter().position(|n| n.name == *h));
+        screen.selected = held.unwrap_or(screen.selected).min(nodes.len().saturating_sub(1));
         if is_urgent() {
             ratatui::crossterm::execute!(
                 std::io::stdout(),
@@ -108,8 +118,13 @@ fn interact(
         {
             let interrupted =
                 key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+            let before = screen.selected;
             if interrupted || !handle(key.code, screen) {
                 return Ok(());
+            }
+            if screen.selected != before && key.code != KeyCode::Char('s') {
+                let last = nodes.len().saturating_sub(1);
+                screen.held = nodes.get(screen.selected.min(last)).map(|n| n.name.clone());
             }
         }
     }
@@ -137,7 +152,11 @@ fn handle(key: KeyCode, screen: &mut Screen) -> bool {
         KeyCode::PageUp => screen.selected = screen.selected.saturating_sub(10),
         KeyCode::Home | KeyCode::Char('g') => screen.selected = 0,
         KeyCode::End | KeyCode::Char('G') => screen.selected = usize::MAX,
-        KeyCode::Char('s') => screen.order = screen.order.next(),
+        KeyCode::Char('s') => {
+            screen.order = screen.order.next();
+            // Another order is asked for to see who is first in it.
+            (screen.selected, screen.held) = (0, None);
+        }
         KeyCode::Char('?' | 'h') => screen.help = true,
         _ => {}
     }

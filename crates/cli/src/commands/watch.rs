@@ -179,7 +179,9 @@ impl Again {
         let args = &self.args;
         let mut settings = Settings { patience: config.alerts.patience(), ..Settings::default() };
         settings.keeps_points = config.history.local.unwrap_or(true);
-        settings.prometheus = config.history.prometheus.as_deref().map(Prometheus::new);
+        let store = config.history.prometheus.as_deref();
+        settings.prometheus =
+            store.map(|base| Prometheus::new(base, &config.history.prometheus_headers));
         if let Some(interval) = time("--interval", args.interval.as_deref())?.or(config.interval) {
             // More often than this, INFO itself is what the server does.
             settings.cadence.interval = interval.0.max(Duration::from_millis(50));

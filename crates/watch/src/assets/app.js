@@ -59,6 +59,19 @@ async function ask(path, body) {
 }
 function banner(text) { $("banner").hidden = !text; $("banner").textContent = text || ""; }
 
+// ---------- keeping the place ----------
+/** Draws anew, and leaves the keyboard's focus where it was: on the same element, or on its like. */
+function inPlace(draw) {
+  const list = () => [...$("main").querySelectorAll("a, button, summary, input, select")];
+  const was = document.activeElement, at = list().indexOf(was), text = was?.textContent;
+  draw();
+  if (at < 0 || document.activeElement === was) return;
+  const now = list(), like = was.isConnected ? was : now[at]?.textContent === text ? now[at] : now.find((x) => x.textContent === text);
+  like?.focus({ preventScroll: true });
+}
+/** Text that somebody is marking must not be drawn over. */
+const isMarking = () => { const mark = getSelection(); return Boolean(mark && !mark.isCollapsed && $("main").contains(mark.anchorNode)); };
+
 // ---------- tip ----------
 function tip(event, ...children) {
   const box = $("tip"); put(box, ...children); box.hidden = false;
@@ -69,7 +82,7 @@ function tip(event, ...children) {
 const untip = () => { $("tip").hidden = true; };
 
 // ---------- the fleet ----------
-const fleet = { data: null, filter: "", only: "", sort: "verdict", rows: new Map(), shown: 200, here: -1 };
+const fleet = { data: null, filter: "", only: "", sort: "verdict", rows: new Map(), shown: 200, here: null };
 /** What is reached first: the limit on RSS, or maxmemory. */
 const full = (r) => [r.until, r.until_maxmemory].filter(Boolean).sort((a, b) => a.likely_s - b.likely_s)[0] || null;
 const SORTS = {
@@ -101,10 +114,10 @@ function mini(r) {
     s("rect", { class: "f-gap", x: 0, width: rss, height: 10 }), s("rect", { class: "f-used", x: 0, width: used, height: 10 }));
 }
 function describe(r) {
-  if (r.failure) return r.failure.message;
+  if (r.failure) return [r.group !== r.name && r.group, r.failure.message].filter(Boolean).join(" · ");
   if (!r.server) return "not read yet";
   const name = { redis: "Redis", valkey: "Valkey" }[r.server.flavor] || r.server.flavor;
-  return [r.server.role, `${name} ${r.server.version || ""}`.trim(), r.quiet && `(${r.quiet})`].filter(Boolean).join(" · ");
+  return [r.group !== r.name && r.group, r.server.role, `${name} ${r.server.version || ""}`.trim(), r.quiet && `(${r.quiet})`].filter(Boolean).join(" · ");
 }
 function cells(r) {
   const v = verdict(r);
@@ -114,7 +127,7 @@ function cells(r) {
     h("span", { class: "c-name" }, h("span", { class: "name" }, r.name), h("span", { class: "what" }, describe(r))),
     h("span", { class: "c-spark" }, spark(r)),
     h("span", { class: "c-mini" }, mini(r), h("div", { class: "mini-note" }, v === "lost" || !r.summary ? "" : r.summary)),
-    h("span", { class: "num" }, h("span", { class: "lab" }, "resident"), h("span", { class: "big" }, bytes(r.rss)), h("span", { class: "what" }, bytes(r.used) + " used")),
+    h("span", { class: "num" }, h("span", { class: "lab" }, "resident"), h("span", { class: "big" }, bytes(r.rss)), h("span", { class: "what" }, r.used === null ? "" : bytes(r.used) + " used")),
     h("span", { class: "num" }, h("span", { class: "lab" }, "waste"), h("span", { class: "big" }, bytes(r.waste)), h("span", { class: "what" }, r.rss && r.waste ? Math.round(r.waste / r.rss * 100) + " % of RSS" : "")),
     h("span", { class: "num" }, h("span", { class: "lab" }, "headroom"), h("span", { class: "big" }, bytes(r.headroom)), h("span", { class: "what" }, until)),
   ];
@@ -139,7 +152,8 @@ function listed() {
   const text = (r) => `${r.name} ${r.group} ${r.shard || ""} ${describe(r)} ${r.cause || ""} ${r.alerts.join(" ")}`.toLowerCase();
   return fleet.data.servers.filter((r) => (!fleet.only || verdict(r) === fleet.only) && words.every((w) => text(r).includes(w))).sort(SORTS[fleet.sort][1]);
 }
-function drawFleet() {
+function drawFleet() { inPlace(drawList); }
+function drawList() {
   const main = $("main");
   if (!main.querySelector(".fleet")) {
     fleet.rows.clear();
@@ -161,7 +175,7 @@ function drawFleet() {
     if (fleet.sort === "shard" && r.group !== group) { group = r.group; out.push(h("div", { class: "groupname" }, group)); }
     const key = JSON.stringify(r); let kept = fleet.rows.get(r.id);
     if (!kept) { kept = { node: h("a", { href: `#/server/${r.id}` }), key: "" }; fleet.rows.set(r.id, kept); }
-    if (kept.key !== key) { kept.key = key; put(kept.node, cells(r)); kept.node.className = `row ${verdict(r)}`; kept.node.title = r.summary || ""; }
+    if (kept.key !== key) { kept.key = key; put(kept.node, cells(r)); kept.node.className = `row ${verdict(r)}${r.rss === null ? " unread" : ""}`; kept.node.title = r.summary || ""; }
     out.push(kept.node);
   }
   if (!rows.length) out.push(h("p", { class: "empty" }, all.length ? "No server matches." : "No server is watched yet."));
@@ -224,11 +238,11 @@ function chart(hist, events, limit) {
   const maxm = [...m.maxmemory].reverse().find((v) => v !== null) || 0;
   if (maxm && maxm < top * 1.8) top = Math.max(top, maxm);
   const near = limit && limit < top * 2; if (near) top = Math.max(top, limit);
-  top *= 1.06; const y = (v) => T + (1 - v / top) * (H - T - B);
+  top = (top || 1) * 1.06; const y = (v) => T + (1 - v / top) * (H - T - B);
   const step = niceStep(top, 4);
   for (let v = 0; v <= top; v += step) box.append(s("line", { class: "grid-line", x1: L, x2: W - R, y1: y(v), y2: y(v) }), s("text", { x: L - 8, y: y(v) + 4, "text-anchor": "end" }, bytes(v)));
   const [ticks, tickStep] = timeTicks(from, until, W / 105);
-  for (const t of ticks) { const d = new Date(t * 1000); box.append(s("text", { x: x(t), y: H - 8, "text-anchor": "middle" }, tickStep >= 86400 ? `${pad2(d.getMonth() + 1)}-${pad2(d.getDate())}` : `${pad2(d.getHours())}:${pad2(d.getMinutes())}`)); }
+  for (const t of ticks) { const d = new Date(t * 1000); box.append(s("text", { x: Math.min(x(t), W - 16), y: H - 8, "text-anchor": "middle" }, tickStep >= 86400 ? `${pad2(d.getMonth() + 1)}-${pad2(d.getDate())}` : `${pad2(d.getHours())}:${pad2(d.getMinutes())}`)); }
   const paths = Object.fromEntries(LAYERS.map(([k]) => [k, ""]));
   const width = Math.max(.6, (W - L - R) / ((until - from) / hist.step_s)); let down = "";
   const rows = [];
@@ -377,15 +391,16 @@ function jobCard(d) {
     live ? (j.done === null ? h("progress", {}) : h("progress", { value: j.done, max: 1 })) : null, h("div", { class: "log" }, j.lines.join("\n")),
     live && fleet.data?.can_act ? h("div", { class: "buttons" }, h("button", { class: "go plain", onclick: () => withToken(async () => { await ask(`api/v1/jobs/${j.id}/stop`, {}); loadServer(false); }) }, "Stop, and put everything back")) : null);
 }
-function drawServer() {
+function drawServer() { inPlace(drawOne); }
+function drawOne() {
   const d = one.data; if (!d) return;
   document.title = `${d.name} · unfrag`; const v = verdict(d), sv = d.server;
-  const facts = sv && [{ redis: "Redis", valkey: "Valkey" }[sv.flavor] + " " + (sv.version || ""), sv.allocator, sv.role, d.shard && d.shard !== d.name ? `of ${d.shard}` : null, sv.uptime_s !== null ? `up ${span(sv.uptime_s)}` : null, sv.keys !== null ? many(sv.keys.toLocaleString("en"), "key", "keys") : null, d.read_at_ms ? `read ${span(Date.now() / 1000 - d.read_at_ms / 1000)} ago` : null, d.quiet ? `alerts wait: ${d.quiet}` : null];
+  const facts = sv && [d.group !== d.name && d.group, { redis: "Redis", valkey: "Valkey" }[sv.flavor] + " " + (sv.version || ""), sv.allocator, sv.role, d.shard && d.shard !== d.name ? `of ${d.shard}` : null, sv.uptime_s !== null ? `up ${span(sv.uptime_s)}` : null, sv.keys !== null ? many(sv.keys.toLocaleString("en"), "key", "keys") : null, d.read_at_ms ? `read ${span(Date.now() / 1000 - d.read_at_ms / 1000)} ago` : null, d.quiet ? `alerts wait: ${d.quiet}` : null];
   const open = [...$("main").querySelectorAll("details")].map((x) => x.open), scroll = $("main").querySelector(".lines")?.scrollTop;
   put($("main"), h("a", { class: "crumb", href: "#/" }, "← all servers"),
     h("div", { class: "title" }, badge(v), h("h1", {}, d.name)),
     h("p", { class: "headline" }, d.failure ? `It does not answer: ${d.failure.message}.` : d.summary ? sentence(d.summary) : "It has not been read yet."),
-    d.failure ? h("p", { class: "sub" }, `Since ${when(d.failure.since_s, true)}. ${d.failure.hint} ${d.report ? "Below is what was known last." : ""}`) : null,
+    d.failure ? h("p", { class: "sub" }, `Since ${when(d.failure.since_s, true)}. ${d.failure.hint ? sentence(d.failure.hint) : ""} ${d.report ? "Below is what was known last." : ""}`) : null,
     facts && h("div", { class: "facts" }, facts.filter(Boolean).map((f) => h("span", {}, f))),
     d.report ? h("div", { class: "grid" }, h("div", { class: "col" }, jobCard(d), ladderCard(d), chartCard(d), findingsCard(d), heatCard(d)), h("div", { class: "col" }, reclaimCard(d), outlookCard(d), outcomesCard(d), eventsCard())) : h("div", { class: "grid" }, h("div", { class: "col" }, one.history ? chartCard(d) : null), h("div", { class: "col" }, eventsCard())));
   [...$("main").querySelectorAll("details")].forEach((x, i) => { x.open = open[i] || false; });
@@ -401,7 +416,7 @@ async function loadServer(all) {
     if (all || until - (one.loaded || 0) >= 10) { one.loaded = until; wanted.push(ask(`api/v1/targets/${id}/history${q}`).catch((error) => ({ error: error.message })), ask(`api/v1/targets/${id}/events?from=${until - Math.max(one.range, DAY)}`), ask(`api/v1/targets/${id}/bins${q}`)); }
     const [data, history, events, bins] = await Promise.all(wanted); if (one.id !== id) return;
     one.data = data; if (history) { one.history = history; one.events = events.events; one.bins = bins; }
-    banner(fleet.said); drawServer();
+    banner(fleet.said); if (all || !isMarking()) drawServer();
   } catch (error) { banner(`The watch does not answer: ${error.message}`); }
 }
 
@@ -434,13 +449,13 @@ async function loadFleet() {
     const problems = Object.entries(fleet.data.problems).map(([k, v]) => `${k}: ${v}`), trouble = fleet.data.trouble && `History is not being written: ${fleet.data.trouble}`;
     fleet.said = [trouble, ...problems].filter(Boolean).join(" · "); banner(fleet.said);
     $("status").textContent = [`${many(fleet.data.servers.length, "server")}, ${when(fleet.data.at_s)}`, `policy ${fleet.data.policy}`, fleet.data.running ? many(fleet.data.running, "fix running", "fixes running") : ""].filter(Boolean).join(" · ");
-    unlockButton(); if (one.id === null) drawFleet();
+    unlockButton(); if (one.id === null && !isMarking()) drawFleet();
   } catch (error) { banner(`The watch does not answer: ${error.message}`); }
 }
 function route() {
   untip(); const match = /^#\/server\/(-?\d+)$/.exec(location.hash);
   if (match) { const id = Number(match[1]); if (one.id !== id) { Object.assign(one, { id, data: null, history: null, events: [], bins: null, loaded: 0 }); put($("main"), h("p", { class: "quiet pad" }, "Reading…")); scrollTo(0, 0); } loadServer(true); }
-  else { one.id = null; if (fleet.data) drawFleet(); }
+  else { const from = one.id; one.id = null; if (fleet.data) { drawFleet(); if (from !== null) stand(from); } }
 }
 addEventListener("hashchange", route);
 let timer; function beat() { clearTimeout(timer); timer = setTimeout(async () => { if (!document.hidden) { await loadFleet(); if (one.id !== null) await loadServer(false); } beat(); }, (fleet.data?.servers.length || 0) > 200 ? 10000 : 5000); }
@@ -454,7 +469,14 @@ $("theme").addEventListener("click", switchTheme);
 const KEYS = [["/", "find a server"], ["j  k", "next, previous"], ["Enter", "open"], ["Esc", "back to all servers"], ["1 … 5", "time shown"], ["t", "light or dark"], ["?", "this"]];
 const showKeys = () => dialog(h("h2", {}, "Keys"), h("dl", { class: "keys" }, KEYS.map(([k, text]) => [h("dt", {}, h("kbd", {}, k)), h("dd", {}, text)])), h("div", { class: "buttons" }, h("button", { class: "go", onclick: shut }, "Close")));
 $("keys").addEventListener("click", showKeys);
-function move(by) { const rows = [...document.querySelectorAll("a.row")]; if (!rows.length) return; rows[fleet.here]?.classList.remove("here"); fleet.here = Math.max(0, Math.min(rows.length - 1, fleet.here + by)); rows[fleet.here].classList.add("here"); rows[fleet.here].focus(); }
+const rowsShown = () => [...document.querySelectorAll("a.row")];
+/** Stands on a row: from there j and k go on, and Enter opens it. */
+function stand(id) { fleet.here = id; rowsShown().find((row) => row.hash === `#/server/${id}`)?.focus(); }
+function move(by) {
+  const rows = rowsShown(); if (!rows.length) return;
+  const at = rows.findIndex((row) => row.hash === `#/server/${fleet.here}`), next = Math.max(0, Math.min(rows.length - 1, at < 0 ? 0 : at + by));
+  stand(Number(rows[next].hash.slice("#/server/".length)));
+}
 addEventListener("keydown", (e) => {
   if (e.ctrlKey || e.metaKey || e.altKey || $("dialog").open) return;
   if (/^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName)) { if (e.key === "Escape") e.target.blur(); return; }

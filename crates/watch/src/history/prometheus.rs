@@ -5,8 +5,9 @@
 //! store knows nothing: a chart's points are samples, not means.
 
 use super::query::Series;
-use crate::http::Http;
+use crate::http::{Headers, Http};
 use crate::point::{Column, Point};
+use hyper::HeaderMap;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,6 +21,7 @@ const MIN_STEP_S: i64 = 10;
 pub struct Prometheus {
     http: Http,
     base: String,
+    headers: HeaderMap,
 }
 
 #[derive(Deserialize)]
@@ -39,9 +41,11 @@ struct Line {
 }
 
 impl Prometheus {
-    /// A store at `http://host:9090`, with a path where it has one.
-    pub fn new(base: &str) -> Self {
-        Self { http: Http::new(), base: base.trim_end_matches('/').to_owned() }
+    /// A store at `http://host:9090`, with a path where it has one, that is asked with these headers: `X-Scope-OrgID` names a
+    /// tenant to Mimir, `Authorization` opens many a store.
+    pub fn new(base: &str, headers: &Headers) -> Self {
+        let base = base.trim_end_matches('/').to_owned();
+        Self { http: Http::new(), base, headers: headers.0.clone() }
     }
 
     /// A server from `from_s` to `until_s`.
@@ -54,7 +58,7 @@ impl Prometheus {
             "{}/api/v1/query_range?query={query}&start={from_s}&end={until_s}&step={step_s}",
             self.base
         );
-        let body = self.http.get(&uri).await?;
+        let body = self.http.get(&uri, &self.headers).await?;
         let answer: Answer = serde_json::from_slice(&body)
             .map_err(|error| format!("its answer is not understood: {error}"))?;
         let means = points(&answer.data.result);
@@ -111,4 +115,43 @@ fn encoded(text: &str) -> String {
             b => format!("%{b:02X}"),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+
+    /// A store takes our headers for what they are, and nobody reads them in a log.
+    #[tokio::test]
+    async fn it_is_asked_with_the_headers_and_they_are_in_no_debug() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}/prometheus/", listener.local_addr().unwrap());
+        let store = std::thread::spawn(move || {
+            let mut reader = BufReader::new(listener.accept().unwrap().0);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                reader.read_line(&mut head).unwrap();
+            }
+            let body = "{\"data\":{\"result\":[]}}";
+            write!(
+                reader.get_mut(),
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .unwrap();
+            head
+        });
+        let said = [("X-Scope-OrgID", "cache"), ("Authorization", "Bearer canary")];
+        let said: BTreeMap<String, String> =
+            said.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let prometheus = Prometheus::new(&base, &Headers::try_from(said).unwrap());
+        assert!(!format!("{prometheus:?}").contains("canary"));
+        let series = prometheus.series("10.0.0.1:6379", 0, 3600).await.unwrap();
+        assert!(series.means.is_empty());
+        let head = store.join().unwrap();
+        assert!(head.starts_with("GET /prometheus/api/v1/query_range?query="), "{head}");
+        assert!(head.contains("x-scope-orgid: cache\r\n"), "{head}");
+        assert!(head.contains("authorization: Bearer canary\r\n"), "{head}");
+    }
 }

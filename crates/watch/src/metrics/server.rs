@@ -12,6 +12,7 @@ pub(super) fn write(page: &mut Page, shown: &[Shown]) {
     reclaim(page, shown);
     findings(page, shown);
     defrag(page, shown);
+    forks(page, shown);
     process(page, shown);
     trends(page, shown);
     looks(page, shown);
@@ -47,8 +48,8 @@ fn count<T: std::fmt::Display>(
 
 fn identity(page: &mut Page, shown: &[Shown]) {
     let mut up = page.gauge("unfrag_up", "1 when the server answered the last look.");
-    for s in shown.iter().filter(|s| s.view.is_some() || s.failure.is_some()) {
-        up.put(&s.label, Some(u8::from(s.failure.is_none())));
+    for s in shown.iter().filter(|s| s.view.is_some() || !s.answers) {
+        up.put(&s.label, Some(u8::from(s.answers)));
     }
     let mut info = page.gauge("unfrag_server_info", "Who answers; always 1.");
     for s in shown {
@@ -272,7 +273,7 @@ fn defrag(page: &mut Page, shown: &[Shown]) {
     );
 }
 
-fn process(page: &mut Page, shown: &[Shown]) {
+fn forks(page: &mut Page, shown: &[Shown]) {
     each(page, shown, "unfrag_fork_in_progress", "1 while a child saves or rewrites.", |v| {
         v.point.get(Column::Forking)
     });
@@ -283,6 +284,13 @@ fn process(page: &mut Page, shown: &[Shown]) {
         "Pages copied for the last fork, or for the one at work.",
         |v| v.point.get(Column::Cow),
     );
+    each(
+        page,
+        shown,
+        "unfrag_cow_estimate_bytes",
+        "Pages that the next fork may copy: twice the most measured, a quarter of the data where nothing was; 0 where nothing forks by itself.",
+        |v| v.counters.cow_estimate,
+    );
     let mut last = page
         .gauge("unfrag_cow_last_bytes", "Pages copied for the last save (rdb) and rewrite (aof).");
     for s in shown {
@@ -290,6 +298,9 @@ fn process(page: &mut Page, shown: &[Shown]) {
         last.put_with(&s.label, &[("kind", "rdb")], view.counters.rdb_last_cow_size);
         last.put_with(&s.label, &[("kind", "aof")], view.counters.aof_last_cow_size);
     }
+}
+
+fn process(page: &mut Page, shown: &[Shown]) {
     each(page, shown, "unfrag_swapped_bytes", "Bytes of the process in swap.", |v| {
         v.point.get(Column::Swapped)
     });
@@ -388,7 +399,7 @@ fn looks(page: &mut Page, shown: &[Shown]) {
     let mut stamps = vec![];
     for s in shown {
         let Some(view) = &s.view else { continue };
-        let us = view.point.get(Column::RoundTrip).filter(|_| s.failure.is_none());
+        let us = view.point.get(Column::RoundTrip).filter(|_| s.answers);
         round.put(&s.label, us.map(|us| us as f64 / 1e6));
         stamps.push((&s.label, view.at_ms, view.deep_at_ms));
     }

@@ -9,11 +9,16 @@ pub(super) fn write(page: &mut Page, fleet: &Fleet, shown: &[Shown]) {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     page.gauge("unfrag_build_info", "This release; always 1.").put_with("", &version, Some(1));
     page.gauge("unfrag_watch_targets", "Servers that are watched.").put("", Some(shown.len()));
-    let lost = shown.iter().filter(|s| s.failure.is_some()).count();
+    let lost = shown.iter().filter(|s| !s.answers).count();
     page.gauge("unfrag_watch_targets_lost", "Servers that do not answer.").put("", Some(lost));
     let problems = fleet.problems().len();
     page.gauge("unfrag_watch_groups_unresolved", "Targets whose servers cannot all be found.")
         .put("", Some(problems));
+    page.counter(
+        "unfrag_watch_alerts_undelivered_total",
+        "Messages about alerts that Alertmanager, a webhook or a command did not take.",
+    )
+    .put("", Some(fleet.undelivered.load(Ordering::Relaxed)));
     if let Some(history) = fleet.history() {
         let health = history.health();
         let read = |n: &std::sync::atomic::AtomicU64| Some(n.load(Ordering::Relaxed));

@@ -30,7 +30,9 @@ pub(crate) async fn run(fleet: Arc<Fleet>, jobs: Jobs, policy: watch::Receiver<A
         for node in fleet.nodes() {
             let mut candidate = candidate(&node, &jobs, policy.fresh_s);
             // A dry run cools down as a real one would, or it would be said every half minute.
-            candidate.last_run_s = candidate.last_run_s.max(dry_runs.get(&node.id).copied());
+            let dry_run_s = dry_runs.get(&node.id).copied();
+            candidate.was_dry = dry_run_s > candidate.last_run_s;
+            candidate.last_run_s = candidate.last_run_s.max(dry_run_s);
             let decision = decide(&policy, &candidate, &jobs.busy(), now_s);
             let mut reason = decision.reason.clone();
             let mut acts = decision.acts();

@@ -168,12 +168,15 @@ fn detail(frame: &mut Frame<'_>, area: Rect, node: &Node, screen: &Screen, all: 
         lines.extend(outlook(&state));
         lines.extend(findings(report, screen, all, width));
     }
+    let group = if node.group == node.name { "" } else { &node.group };
+    let dot = if group.is_empty() { "" } else { " · " };
+    let name = format!("{group}{dot}{}", node.name);
     let title = match state.view.as_ref().map(|v| &v.report.server) {
         Some(s) => {
             let version = s.version.map(|v| v.to_string()).unwrap_or_default();
-            format!(" {} · {:?} {version} · {} ", node.name, s.flavor, s.role.unwrap_or("?"))
+            format!(" {name} · {:?} {version} · {} ", s.flavor, s.role.unwrap_or("?"))
         }
-        None => format!(" {} ", node.name),
+        None => format!(" {name} "),
     };
     let block = Block::new().borders(Borders::TOP).title(title);
     let text = Paragraph::new(lines).block(block).wrap(Wrap { trim: false });

@@ -4,7 +4,7 @@ use super::App;
 use crate::history::HistoryError;
 use crate::history::query::Reader;
 use crate::line::Line;
-use crate::node::Node;
+use crate::node::{Node, View};
 use crate::point::{Column, Point, headroom, waste};
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -45,8 +45,7 @@ pub(super) async fn probe(
     Query(asked): Query<Asked>,
     headers: HeaderMap,
 ) -> Result<Response, Failed> {
-    let wanted = asked.target.trim_start_matches("redis://").trim_start_matches("valkey://");
-    let node = app.fleet.named(wanted).ok_or((
+    let node = app.fleet.named(&asked.target).ok_or((
         StatusCode::NOT_FOUND,
         "this server is not watched: add it to the targets; /probe connects to nothing else\n"
             .to_owned(),
@@ -57,34 +56,23 @@ pub(super) async fn probe(
         .filter(|s| (0.1..=60.0).contains(s))
         .map_or(Duration::from_secs(8), |s| Duration::from_secs_f64(s * 0.9));
     let looked = tokio::time::timeout(patience, look(&app, &node)).await;
-    let failure = match looked {
-        Ok(Ok(())) => None,
-        Ok(Err(why)) => Some(why),
-        Err(_) => Some("no answer in time".to_owned()),
-    };
-    let mut text = crate::metrics::render_one(&node);
+    let view = looked.ok().flatten();
+    let success = u8::from(view.is_some());
+    let mut text = crate::metrics::render_one(&node, view);
     text.push_str("# HELP unfrag_probe_success 1 when the server answered this probe.\n");
-    text.push_str(&format!(
-        "# TYPE unfrag_probe_success gauge\nunfrag_probe_success {}\n",
-        u8::from(failure.is_none())
-    ));
+    text.push_str(&format!("# TYPE unfrag_probe_success gauge\nunfrag_probe_success {success}\n"));
     Ok(([("content-type", TEXT)], text).into_response())
 }
 
-/// A whole sample now; the watch's own schedule and history are left alone.
-async fn look(app: &App, node: &Arc<Node>) -> Result<(), String> {
-    let mut connection =
-        connect(&node.address, &node.options).await.map_err(|e| e.problem.to_string())?;
+/// A whole sample now; what the watch itself knows is left alone. `None` when the server does not answer.
+async fn look(app: &App, node: &Arc<Node>) -> Option<View> {
+    let mut connection = connect(&node.address, &node.options).await.ok()?;
     let what = app.fleet.settings().sample.clone();
-    let sample = sample(&mut connection, &what).await.map_err(|e| e.problem.to_string())?;
+    let sample = sample(&mut connection, &what).await.ok()?;
     let report = diagnose_with(&sample, &app.fleet.advisories);
     let at_ms = sample.taken_at_unix_ms.unwrap_or(0);
     let point = Point::new(i64::try_from(at_ms / 1000).unwrap_or(0), &sample, &report);
-    let view = crate::node::View::new(&sample, report, point, at_ms);
-    let mut state = node.state();
-    state.view = Some(Arc::new(view));
-    state.failure = None;
-    Ok(())
+    Some(View::new(&sample, report, point, at_ms))
 }
 
 /// Every server's last report, in the form of `check`.
@@ -177,8 +165,10 @@ pub(super) struct Span {
 
 impl Span {
     fn bounds(&self) -> (i64, i64) {
-        let until = self.until.unwrap_or_else(crate::clock::now_s);
-        (self.from.unwrap_or(until - 86400).min(until), until)
+        /// Far from where sums of seconds overflow: the year 5138.
+        const LAST_S: i64 = 100_000_000_000;
+        let until = self.until.unwrap_or_else(crate::clock::now_s).clamp(0, LAST_S);
+        (self.from.unwrap_or(until - 86400).clamp(0, until), until)
     }
 }
 
