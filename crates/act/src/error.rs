@@ -18,18 +18,20 @@ pub enum ActError {
         source: std::io::Error,
     },
     /// Another unfrag is at work on this server.
-    #[error(
-        "another unfrag is at work on this server ({who}): let it finish, or end it with `unfrag fix --abort` on the machine it runs on"
-    )]
+    #[error("another unfrag is at work on this server ({who}): let it finish, or {how}")]
     Busy {
         /// What is known of it.
         who: String,
+        /// How it is ended in order.
+        how: &'static str,
     },
     /// An earlier run was interrupted and its changes are still in place.
     #[error(
-        "an earlier run on this server was interrupted (`{path}`): run `unfrag undo` on it first"
+        "an earlier run on this server was interrupted (`{path}`): first run `unfrag undo {target}`"
     )]
     Interrupted {
+        /// The server, as it was named.
+        target: String,
         /// Its journal.
         path: PathBuf,
     },

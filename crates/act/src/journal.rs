@@ -124,7 +124,9 @@ impl Journals {
             .map_err(fail(&path))?;
         file.try_lock().map_err(|e| match e {
             TryLockError::Error(source) => ActError::Journal { path: path.clone(), source },
-            TryLockError::WouldBlock => ActError::Busy { who: path.display().to_string() },
+            TryLockError::WouldBlock => {
+                ActError::Busy { who: path.display().to_string(), how: "end it where it runs" }
+            }
         })?;
         // The folder's entry must survive a power cut as well.
         File::open(&self.folder).and_then(|f| f.sync_all()).map_err(fail(&self.folder))?;
@@ -138,15 +140,15 @@ impl Journals {
         Ok(journal)
     }
 
-    fn refuse_others(&self, target: &str, run_id: &str) -> Result<(), ActError> {
+    /// Refuses while another run on this server lives, or has left changes behind. `run_id` is empty where it is not
+    /// known, for the server is down.
+    pub fn refuse_others(&self, target: &str, run_id: &str) -> Result<(), ActError> {
         // A restart's journal outlives the process it began with.
         let is_ours =
             |r: &Unfinished| r.run_id == run_id || (r.target == target && !r.restart.is_empty());
         match self.unfinished()?.into_iter().find(is_ours) {
-            Some(run) if run.is_running => Err(ActError::Busy {
-                who: format!("process {} on this machine, {}", run.pid, run.path.display()),
-            }),
-            Some(run) => Err(ActError::Interrupted { path: run.path }),
+            Some(run) if run.is_running => Err(run.busy()),
+            Some(run) => Err(ActError::Interrupted { target: run.target, path: run.path }),
             None => Ok(()),
         }
     }
@@ -253,6 +255,8 @@ pub struct Unfinished {
     pub pid: u32,
     /// It lives: the lock is held.
     pub is_running: bool,
+    /// It is a restart.
+    pub is_restart: bool,
     /// Settings still changed, in the order in which they were.
     pub settings: Vec<ChangedSetting>,
     /// Prefixes under which keys may still be set aside.
@@ -275,6 +279,22 @@ pub struct Moved {
 }
 
 impl Unfinished {
+    /// Of a run that lives: what it is, and how it is ended in order.
+    pub(crate) fn busy(&self) -> ActError {
+        let (what, how) = if self.is_restart {
+            (
+                "a restart",
+                "end it there with Ctrl-C, which puts back or completes what it has begun",
+            )
+        } else if self.reshape.is_some() {
+            ("a reshape", "end it there with Ctrl-C")
+        } else {
+            ("a fix", "end it with `unfrag fix --abort` on this machine")
+        };
+        let who = format!("{what}, process {} on this machine, {}", self.pid, self.path.display());
+        ActError::Busy { who, how }
+    }
+
     /// `None` when that run has ended. A last line that was cut off by the kill announced a change that was not made.
     fn read(path: &Path) -> std::io::Result<Option<Self>> {
         let text = match std::fs::read_to_string(path) {
@@ -296,7 +316,9 @@ impl Unfinished {
             Entry::Restart { record } => Some(record.clone()),
             _ => None,
         });
-        let restart = restart.collect();
+        let restart: Vec<RestartRecord> = restart.collect();
+        let is_restart =
+            !restart.is_empty() || entries.iter().any(|e| matches!(e, Entry::Step { .. }));
         let is_running = File::open(path)
             .is_ok_and(|f| matches!(f.try_lock_shared(), Err(TryLockError::WouldBlock)));
         Ok(Some(Self {
@@ -305,6 +327,7 @@ impl Unfinished {
             run_id: run_id.clone(),
             pid: *pid,
             is_running,
+            is_restart,
             settings,
             prefixes,
             restart,

@@ -111,7 +111,8 @@ impl Link {
                 .collect::<Vec<_>>()
                 .join(", ");
             let _ = self.connection.call(&["CLIENT", "SETNAME", CLIENT_NAME]).await;
-            return Err(ActError::Busy { who });
+            let how = "end it where it runs (Ctrl-C; `unfrag fix --abort` for a fix)";
+            return Err(ActError::Busy { who, how });
         }
         Ok(())
     }

@@ -156,6 +156,8 @@ pub(crate) fn layers(info: &Info, like: &Layers) -> Layers {
         active: known(like.active, "allocator_active"),
         resident: known(like.resident, "allocator_resident"),
         rss: info.count("used_memory_rss"),
+        // Another process has another one.
+        peak: known(like.peak, "used_memory_peak"),
         remainder: 0,
         ..*like
     };

@@ -57,8 +57,7 @@ pub async fn undo(
             continue;
         }
         let Some(mut journal) = Journal::reopen(&run.path)? else {
-            let who = format!("process {} is still at it, {}", run.pid, run.path.display());
-            return Err(ActError::Busy { who });
+            return Err(run.busy());
         };
         undone.runs += 1;
         if !run.restart.is_empty() && run.run_id != link.run_id {
@@ -98,8 +97,7 @@ async fn restarts(
             continue;
         }
         let Some(journal) = Journal::reopen(&run.path)? else {
-            let who = format!("process {} is still at it, {}", run.pid, run.path.display());
-            return Err(ActError::Busy { who });
+            return Err(run.busy());
         };
         said.extend(restart::finish(&run, options, &permit(&run.run_id)).await?);
         drop(journal);

@@ -40,6 +40,16 @@ pub(crate) struct UsageError {
     pub(crate) message: String,
 }
 
+/// A server that is not reached, and that an interrupted run has left something on.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub(crate) struct LeftBehind {
+    /// Why it is not reached.
+    pub(crate) source: ActError,
+    /// What is known of that run, and what to do about it.
+    pub(crate) left: String,
+}
+
 /// The code for a server that could not be read.
 pub(crate) fn of_client(kind: ErrorKind) -> Exit {
     match kind {

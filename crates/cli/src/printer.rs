@@ -1,8 +1,10 @@
 //! The one place that writes: data to stdout, talk to stderr.
 
+use crate::exit::LeftBehind;
 use crate::render::paint::Paint;
 use clap::ValueEnum;
 use std::io::{IsTerminal, Write};
+use unfrag_model::text::{columns, wrap};
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,12 +46,7 @@ impl Printer {
                     && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
             }
         };
-        let width = terminal_size::terminal_size()
-            .filter(|_| terminal)
-            .map_or(DEFAULT_WIDTH, |(terminal_size::Width(w), _)| {
-                usize::from(w).clamp(40, MAX_WIDTH)
-            });
-        Paint { color, unicode: is_utf8(), width }
+        Paint { color, unicode: is_utf8(), width: width(terminal) }
     }
 
     /// Data. A reader that has gone away ends the output, not the program.
@@ -85,20 +82,59 @@ impl Printer {
             && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
     }
 
-    /// An error with its causes, each once.
+    /// An error with its causes, each once, a line each.
     pub(crate) fn error(&self, error: &anyhow::Error) {
-        self.talk(&format!("error: {error}"));
+        self.error_within(error, usize::MAX);
+    }
+
+    /// As [`Self::error`], in as many lines as the terminal's width asks for: where errors are sentences.
+    pub(crate) fn error_in_columns(&self, error: &anyhow::Error) {
+        self.error_within(error, width(std::io::stderr().is_terminal()));
+    }
+
+    fn error_within(&self, error: &anyhow::Error, width: usize) {
+        let say = |word: &str, text: &str| self.talk(&in_columns(word, text, width));
+        say("error: ", &error.to_string());
         let mut last = error.to_string();
         for cause in error.chain().skip(1).map(ToString::to_string) {
             if !last.contains(&cause) {
-                self.talk(&format!("  caused by: {cause}"));
+                say("  caused by: ", &cause);
             }
             last = cause;
         }
-        if let Some(hint) = error.chain().find_map(hint) {
-            self.talk(&format!("hint: {hint}"));
+        if let Some(hint) = hint_of(error) {
+            say("hint: ", &hint);
         }
     }
+}
+
+/// A sentence in as many lines as it takes, a short command in it whole. What comes in lines already has a layout of its
+/// own.
+fn in_columns(word: &str, text: &str, width: usize) -> String {
+    /// In no message: control characters are made printable.
+    const GLUE: &str = "\u{1}";
+    if text.contains('\n') || width == usize::MAX {
+        return format!("{word}{text}");
+    }
+    let room = width.saturating_sub(columns(word) + 2);
+    let parts = text.split('`').enumerate().map(|(n, part)| {
+        if n % 2 == 1 && columns(part) < room { part.replace(' ', GLUE) } else { part.to_owned() }
+    });
+    let text = parts.collect::<Vec<_>>().join("`");
+    format!("{word}{}", wrap(&text, width, columns(word)).replace(GLUE, " "))
+}
+
+fn width(terminal: bool) -> usize {
+    terminal_size::terminal_size()
+        .filter(|_| terminal)
+        .map_or(DEFAULT_WIDTH, |(terminal_size::Width(w), _)| usize::from(w).clamp(40, MAX_WIDTH))
+}
+
+/// What to do about an error, where somebody knows.
+pub(crate) fn hint_of(error: &anyhow::Error) -> Option<String> {
+    let left = error.chain().find_map(|e| e.downcast_ref::<LeftBehind>());
+    let known = || error.chain().find_map(hint).map(str::to_owned);
+    left.map(|left| left.left.clone()).or_else(known)
 }
 
 /// What the errors that have one say to do.
@@ -118,4 +154,21 @@ fn is_utf8() -> bool {
         let lower = l.to_ascii_lowercase();
         lower.contains("utf-8") || lower.contains("utf8")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_columns_keeps_commands_whole() {
+        let text =
+            "an earlier run was interrupted: first run `unfrag undo 10.0.0.1:6379`, then this";
+        let shown = in_columns("error: ", text, 52);
+        assert_eq!(
+            shown,
+            "error: an earlier run was interrupted: first run\n       `unfrag undo 10.0.0.1:6379`, then this"
+        );
+        assert_eq!(in_columns("error: ", "in\n  lines", 20), "error: in\n  lines");
+    }
 }

@@ -30,6 +30,26 @@ pub(crate) enum Outcome {
     Failed { target: String, error: String, hint: String, exit: Exit },
 }
 
+/// An error in a document for programs.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Failure {
+    message: String,
+    hint: String,
+}
+
+impl Failure {
+    /// With its causes, and what to do about it.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        let mut message = error.to_string();
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            if !message.contains(&cause) {
+                message = format!("{message}: {cause}");
+            }
+        }
+        Self { message, hint: crate::printer::hint_of(error).unwrap_or_default() }
+    }
+}
+
 /// All targets of one run, and what was missing while finding them.
 #[derive(Debug, Default)]
 pub(crate) struct Run {

@@ -45,8 +45,8 @@ pub(crate) struct RestartArgs {
     /// Compare the whole data (DEBUG DIGEST, where allowed): writes wait about a second more a million keys.
     #[arg(long)]
     pub(crate) digest: bool,
-    /// Hold writes back no longer than this in a hand-over: 500ms, 2s.
-    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = duration)]
+    /// Hold writes back no longer than this in a hand-over: 500ms, 2s, a minute at most.
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = pause)]
     pub(crate) pause_max: Duration,
     /// Give up waiting for data to load or to synchronise after this.
     #[arg(long, default_value = "1h", value_name = "TIME", value_parser = duration)]
@@ -64,6 +64,17 @@ pub(crate) struct RestartArgs {
         hide_possible_values = true
     )]
     pub(crate) output: Form,
+}
+
+/// Clients give up after some seconds, and what waits in the server takes memory: a longer pause is an outage. A hand-over
+/// takes some tens of milliseconds, of which comparing may take half.
+fn pause(text: &str) -> Result<Duration, String> {
+    let asked = duration(text)?;
+    if (Duration::from_millis(50)..=Duration::from_secs(60)).contains(&asked) {
+        Ok(asked)
+    } else {
+        Err("writes are held back for 50ms at least and 60s at most".to_owned())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -206,3 +206,175 @@ fn a_unit_that_would_be_killed_while_it_loads_is_refused() {
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
     assert!(text(&output).contains("Type=notify"), "{}", text(&output));
 }
+
+fn document(output: &Output) -> serde_json::Value {
+    let document = serde_json::from_slice(&output.stdout);
+    assert!(document.is_ok(), "{}", text(output));
+    document.unwrap()
+}
+
+/// Whatever comes of it, a program gets one document that says so.
+#[test]
+fn every_end_is_a_document_for_programs() {
+    let state = tempfile::tempdir().unwrap();
+    let unfrag = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_unfrag"));
+        command.env("XDG_STATE_HOME", state.path()).stdin(Stdio::null());
+        command.args(args).args(["-o", "json"]).output().unwrap()
+    };
+    let is_error = |args: &[&str], code: i32, schema: &str, words: &str| {
+        let output = unfrag(args);
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output));
+        let json = document(&output);
+        assert_eq!(json["schema"], schema, "{json}");
+        assert!(json["error"]["message"].as_str().unwrap().contains(words), "{json}");
+        assert!(json["error"]["hint"].is_string(), "{json}");
+        json
+    };
+    // Port 1 is nobody's.
+    let json = is_error(&["restart", "--yes", "-p", "1"], 4, "unfrag.restart/1", "refused");
+    assert_eq!((&json["target"], &json["status"]), (&"127.0.0.1:1".into(), &"not-begun".into()));
+    is_error(&["restart", "--dry-run", "-p", "1"], 4, "unfrag.restart-plan/1", "refused");
+    is_error(&["restart", "a:1", "b:1"], 2, "unfrag.restart/1", "one server at a time");
+    is_error(&["undo", "-p", "1"], 4, "unfrag.undo/1", "refused");
+    is_error(&["undo", "--fleet", "/nonexistent"], 5, "unfrag.undo/1", "/nonexistent");
+    let two = document(&unfrag(&["undo", "127.0.0.1:1", "127.0.0.1:2"]));
+    assert!(two[0]["error"].is_object() && two[1]["error"].is_object(), "{two}");
+    if !require(Kind::Redis8) {
+        return;
+    }
+    let bench = Bench::start(Kind::Redis8);
+    let port = bench.server.port().to_string();
+    is_error(&["restart", "-p", &port], 2, "unfrag.restart/1", "--yes");
+    let plain = ["restart", "--mode", "plain", "--yes", "-p", &port];
+    is_error(&plain, 6, "unfrag.restart/1", "--start-command");
+    let undone = document(&unfrag(&["undo", "-p", &port]));
+    assert_eq!((&undone["runs"], &undone["error"]), (&0.into(), &serde_json::Value::Null));
+    for pause in ["10ms", "2h"] {
+        let output = unfrag(&["restart", "--pause-max", pause, "-p", &port]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains("60s at most"), "{}", text(&output));
+    }
+}
+
+/// A server with a file, and a start command that is a script of its own.
+struct Scripted {
+    folder: TempDir,
+    kind: Kind,
+    port: u16,
+}
+
+impl Scripted {
+    fn start(kind: Kind) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let at = folder.path().display();
+        let conf = format!(
+            "port {port}\nbind 127.0.0.1\ndir {at}\nlogfile {at}/log\npidfile {at}/pid\nsave 3600 1\ndaemonize yes\n"
+        );
+        std::fs::write(folder.path().join("conf"), conf).unwrap();
+        let site = Self { folder, kind, port };
+        site.by_hand();
+        let mut pipe = redis::pipe();
+        (0..1234).for_each(|n| {
+            pipe.set(format!("key:{n}"), "value");
+        });
+        pipe.exec(&mut site.connection().unwrap()).unwrap();
+        site
+    }
+
+    fn connection(&self) -> Option<redis::Connection> {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        client.get_connection().ok()
+    }
+
+    fn program(&self) -> String {
+        self.kind.binary().unwrap().display().to_string()
+    }
+
+    fn by_hand(&self) {
+        let conf = self.folder.path().join("conf");
+        assert!(Command::new(self.program()).arg(conf).status().unwrap().success());
+        wait_until("the server", 20, || Ok(self.connection().is_some())).unwrap();
+    }
+
+    /// A line that begins with a script and names the server, as the rehearsal wants it.
+    fn line(&self, script: &str) -> String {
+        let path = self.folder.path().join("go");
+        std::fs::write(&path, script).unwrap();
+        format!("sh {} {} {}/conf", path.display(), self.program(), self.folder.path().display())
+    }
+
+    fn unfrag(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_unfrag"));
+        command.env("XDG_STATE_HOME", self.folder.path().join("s")).stdin(Stdio::null());
+        command.args(args).args(["-p", &self.port.to_string()]).output().unwrap()
+    }
+
+    /// The sentences of an output, whatever its lines are.
+    fn said(output: &Output) -> String {
+        let all = text(output);
+        let is_document = output.stdout.starts_with(b"{");
+        let people = if is_document { &output.stderr[..] } else { all.as_bytes() };
+        let people = String::from_utf8_lossy(people);
+        for line in people.lines().filter(|line| line.chars().count() > 80) {
+            // A path or a command is one word, however long it is.
+            assert!(line.trim().split("  ").last().unwrap().split(' ').count() < 4, "{all}");
+        }
+        all.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        let pid = std::fs::read_to_string(self.folder.path().join("pid")).unwrap_or_default();
+        let _ = Command::new("kill").args(["-9", pid.trim()]).stderr(Stdio::null()).status();
+    }
+}
+
+/// A start that fails at once is noticed at once, with its words, by the run and by every undo after it.
+#[test]
+fn a_start_command_that_ends_is_not_waited_for() {
+    for kind in [Kind::Redis8, Kind::Valkey8].into_iter().filter(|&k| require(k)) {
+        let site = Scripted::start(kind);
+        let line = site.line("echo one moment; no-such-command-here \"$@\"\n");
+        let plain = ["restart", "--mode", "plain", "--yes", "--start-command", &line];
+        let output = site.unfrag(&plain);
+        assert_eq!(output.status.code(), Some(8), "{}", text(&output));
+        let ended = "it ended with exit status 127 (no such command); it printed: one moment / ";
+        let failed = |output: &Output| {
+            let said = Scripted::said(output);
+            assert!(said.contains(ended) && said.contains("not found"), "{said}");
+            assert!(said.contains("start it in another way, then run `unfrag undo"), "{said}");
+            assert!(!said.contains("every setting is as it was"), "{said}");
+        };
+        failed(&output);
+        let said = Scripted::said(&output);
+        assert!(said.contains("keys 1,234 ->") || said.contains("1,234 keys"), "{said}");
+        assert!(said.contains("the step `load` on") && !said.contains(" 0.0 ms"), "{said}");
+        // Now it is down: whoever tries it again is told what was left.
+        for args in [&plain[..], &["restart", "--dry-run"], &["restart", "--yes", "-o", "json"]] {
+            let output = site.unfrag(args);
+            assert_eq!(output.status.code(), Some(4), "{}", text(&output));
+            let said = Scripted::said(&output);
+            assert!(said.contains("first run `unfrag undo 127.0.0.1:"), "{said}");
+        }
+        let output = site.unfrag(&["undo"]);
+        assert_eq!(output.status.code(), Some(8), "{}", text(&output));
+        failed(&output);
+        let json = document(&site.unfrag(&["undo", "-o", "json"]));
+        assert!(json["error"]["message"].as_str().unwrap().contains(ended), "{json}");
+        site.by_hand();
+        let output = site.unfrag(&["restart", "--dry-run"]);
+        assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+        assert!(Scripted::said(&output).contains("first run `unfrag undo"), "{}", text(&output));
+        let output = site.unfrag(&["undo"]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        assert!(Scripted::said(&output).contains("1,234 keys (1,234 when"), "{}", text(&output));
+        let line = site.line("exec \"$@\"\n");
+        let plain = ["restart", "--mode", "plain", "--yes", "--start-command", &line];
+        let output = site.unfrag(&plain);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        assert!(Scripted::said(&output).contains("every setting is as it was"), "{output:?}");
+    }
+}

@@ -57,6 +57,26 @@ fn figures_whole(text: &str) -> Vec<String> {
     words
 }
 
+/// `1234567` as `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let head = digits.len() % 3;
+    let mut out = digits.get(..head).unwrap_or("").to_owned();
+    for chunk in digits.as_bytes().get(head..).unwrap_or(&[]).chunks(3) {
+        if !out.is_empty() {
+            out.push(',');
+        }
+        out.extend(chunk.iter().map(|b| char::from(*b)));
+    }
+    out
+}
+
+/// `1 key`, `1,234 keys`.
+pub fn counted(number: u64, one: &str) -> String {
+    let end = if number == 1 { "" } else { "s" };
+    format!("{} {one}{end}", grouped(number))
+}
+
 /// Columns that `text` takes; every glyph unfrag prints is one column wide.
 pub fn columns(text: &str) -> usize {
     text.chars().count()
@@ -107,6 +127,12 @@ pub fn shown(name: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_read_in_thousands() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!((counted(1, "key"), counted(0, "user")), ("1 key".into(), "0 users".into()));
+    }
 
     #[test]
     fn a_row_breaks_between_its_facts() {

@@ -33,11 +33,20 @@ impl fmt::Debug for Difference {
 impl Difference {
     /// `maxmemory 1gb (would be 0)`.
     pub(crate) fn shown(&self) -> String {
+        self.in_words("would be")
+    }
+
+    /// `maxmemory 1gb (now 0)`.
+    pub(crate) fn shown_afterwards(&self) -> String {
+        self.in_words("now")
+    }
+
+    fn in_words(&self, when: &str) -> String {
         if is_secret(&self.name) {
             return format!("{} (a secret)", self.name);
         }
         let value = |v: &str| if v.is_empty() { "\"\"".to_owned() } else { v.to_owned() };
-        format!("{} {} (would be {})", self.name, value(&self.ours), value(&self.theirs))
+        format!("{} {} ({when} {})", self.name, value(&self.ours), value(&self.theirs))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::journal::{Entry, Journal, Journals};
 use crate::link::Link;
 use crate::outcome::layers;
 use crate::permit::ChangePermit;
-use crate::restart::configuration::Configuration;
+use crate::restart::configuration::{Configuration, Difference};
 use crate::restart::facts::Facts;
 use crate::restart::outcome::{NodeOutcome, RestartOutcome, RestartStatus, StepDone};
 use crate::restart::plan::{Mode, RestartPlan, Wish};
@@ -36,6 +36,8 @@ pub enum RestartEvent {
     },
     /// A step is done.
     Done(StepDone),
+    /// A step failed, or was broken off.
+    Failed(StepDone),
     /// A sentence for people.
     Note(String),
 }
@@ -97,6 +99,7 @@ pub async fn execute(
         return Err(ActError::Changed { what });
     }
     link.claim().await?;
+    run.facts.refuse_others(run.journals)?;
     let journal = run.journals.begin(&plan.target, &plan.run_id)?;
     events(RestartEvent::Begun { journal: journal.path().to_owned() });
     let stop = run.stop.clone().with_file(control::file_of(journal.path()));
@@ -183,6 +186,16 @@ impl Work<'_> {
         }
     }
 
+    /// The step that began last did not get done; what was begun and done before stays done.
+    fn failed(&mut self, why: &ActError) {
+        let took = self.began.elapsed();
+        if let Some(step) = self.steps.last_mut().filter(|step| !step.ok) {
+            step.note = why.to_string();
+            step.duration_ms = milliseconds(took);
+            (self.events)(RestartEvent::Failed(step.clone()));
+        }
+    }
+
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         let text = text.into();
         (self.events)(RestartEvent::Note(text.clone()));
@@ -214,6 +227,9 @@ impl Work<'_> {
     }
 
     async fn finish(mut self, plan: &RestartPlan, result: Result<(), ActError>) -> RestartOutcome {
+        if let Err(error) = &result {
+            self.failed(error);
+        }
         if result.is_err() && !self.is_half_way {
             self.restore_settings().await;
         }
@@ -244,6 +260,7 @@ impl Work<'_> {
             why: plan.why.clone(),
             status,
             error,
+            needs_undo: !is_clean,
             before,
             after,
             predicted_bytes: plan.predicted_bytes,
@@ -293,4 +310,15 @@ pub(crate) async fn up_again(
 /// The settings of the server behind a link; empty when they may not be read.
 pub(crate) async fn configuration_of(link: &mut Link) -> Configuration {
     Configuration::read(&mut link.connection).await.unwrap_or_default()
+}
+
+/// Settings that differ, for people; unknown when one side may not be read.
+pub(crate) fn differing(
+    before: &Configuration,
+    after: &Configuration,
+    but: &[&str],
+) -> Option<Vec<String>> {
+    let is_known = !before.is_empty() && !after.is_empty();
+    is_known
+        .then(|| before.differences(after, but).iter().map(Difference::shown_afterwards).collect())
 }

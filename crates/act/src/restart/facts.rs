@@ -1,9 +1,11 @@
 //! [`Facts`]: everything about one server that decides how it can be restarted. Plain data, gathered by `preflight`.
 
+use crate::restart::acl::Users;
 use crate::restart::configuration::Configuration;
 use crate::restart::launch::Rehearsal;
 use crate::restart::process::Process;
 use crate::restart::supervisor::Supervisor;
+use crate::{ActError, Journals};
 use std::path::PathBuf;
 use unfrag_client::{Address, Deployment};
 use unfrag_model::{Engine, Info, Layers};
@@ -45,6 +47,8 @@ pub struct Facts {
     /// Who may keep a server of this address up: names of Sentinel's connections.
     pub(crate) is_watched_by_sentinel: bool,
     pub(crate) modules: Vec<Module>,
+    /// Its users; `None` where they may not be read.
+    pub(crate) users: Option<Users>,
     /// What belongs with it; only itself when it stands alone.
     pub(crate) deployment: Deployment,
     /// The other servers, and what was read of each.
@@ -88,6 +92,21 @@ impl Facts {
     /// Its ladder.
     pub fn layers(&self) -> Layers {
         self.layers
+    }
+
+    /// What starts it, as it is typed; empty where nothing is known to.
+    pub(crate) fn start_line(&self) -> String {
+        self.supervisor.as_ref().map(|s| s.typed_for(&self.address)).unwrap_or_default()
+    }
+
+    /// Every server it belongs with, itself first: where it was looked at, and its process.
+    fn everybody(&self) -> impl Iterator<Item = (String, &str)> {
+        std::iter::once(self).chain(&self.members).map(|f| (f.target(), f.run_id.as_str()))
+    }
+
+    /// Fails while another run on one of these servers lives, or has left something to undo.
+    pub fn refuse_others(&self, journals: &Journals) -> Result<(), ActError> {
+        self.everybody().try_for_each(|(target, run_id)| journals.refuse_others(&target, run_id))
     }
 
     pub(crate) fn is_append_only(&self) -> bool {

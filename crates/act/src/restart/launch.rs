@@ -4,6 +4,7 @@
 //! passwords appear neither in `ps` nor on disk.
 
 use crate::ActError;
+use crate::restart::acl::Users;
 use crate::restart::boot::Boot;
 use crate::restart::configuration::{Configuration, line};
 use crate::restart::facts::Module;
@@ -27,6 +28,8 @@ pub(crate) struct Rehearsal {
     pub(crate) engine: Engine,
     pub(crate) configuration: Configuration,
     pub(crate) modules: Vec<Module>,
+    /// `None` where they could not be read.
+    pub(crate) users: Option<Users>,
     pub(crate) boot: Boot,
 }
 
@@ -94,13 +97,13 @@ pub(crate) async fn rehearse(
     drop(watch);
     let _ = child.kill();
     let _ = child.wait();
-    let (info, configuration, modules) = looked.map_err(|why| {
+    let (info, configuration, modules, users) = looked.map_err(|why| {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let last = text.lines().filter(|l| !l.trim().is_empty()).collect::<Vec<_>>();
         let said = last.iter().rev().take(2).rev().copied().collect::<Vec<_>>().join(" / ");
         format!("{why}; it said: {said}")
     })?;
-    Ok(Rehearsal { engine: info.engine(), configuration, modules, boot: boot.clone() })
+    Ok(Rehearsal { engine: info.engine(), configuration, modules, users, boot: boot.clone() })
 }
 
 /// A relative `aclfile` is looked for in `dir`, which is another one in a rehearsal. A link, so that no secret is copied.
@@ -154,13 +157,14 @@ async fn look_at(
     address: &Address,
     options: &ConnectOptions,
     password: &str,
-) -> Result<(Info, Configuration, Vec<Module>), String> {
+) -> Result<(Info, Configuration, Vec<Module>, Option<Users>), String> {
     let mut connection = reach(child, address, options, password).await?;
     let info = connection.call(&["INFO"]).await.map_err(|e| e.to_string())?;
     let info = Info::parse(&resp::text(&info).unwrap_or_default());
     let configuration = Configuration::read(&mut connection).await.map_err(|e| e.to_string())?;
     let modules = preflight::modules(&mut connection).await;
-    Ok((info, configuration, modules))
+    let users = Users::read(&mut connection).await;
+    Ok((info, configuration, modules, users))
 }
 
 /// Connects to a process that is starting: as the default user with the password it was given, or as ourselves.

@@ -57,8 +57,11 @@ pub struct RestartOutcome {
     pub why: String,
     /// How it ended.
     pub status: RestartStatus,
-    /// Why it failed.
+    /// Why it failed. In a document it stands beside the outcome, with what to do about it.
+    #[serde(skip)]
     pub error: Option<String>,
+    /// `unfrag undo` has something to complete.
+    pub needs_undo: bool,
     /// The ladder before.
     pub before: Layers,
     /// The ladder after.
@@ -93,7 +96,8 @@ impl RestartOutcome {
             mode: plan.mode,
             why: plan.why.clone(),
             status: RestartStatus::Refused,
-            error: None,
+            error: Some(refusal(plan)),
+            needs_undo: false,
             before,
             after: before,
             predicted_bytes: plan.predicted_bytes,
@@ -108,4 +112,12 @@ impl RestartOutcome {
             refused: plan.refused.clone(),
         }
     }
+}
+
+/// What stands against the mode that was chosen, in one.
+fn refusal(plan: &RestartPlan) -> String {
+    let against = plan.refused.iter().filter(|o| o.mode == plan.mode);
+    let mut all: Vec<&str> = against.map(|o| o.why.as_str()).collect();
+    all.dedup();
+    all.join("; ")
 }

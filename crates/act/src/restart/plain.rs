@@ -5,16 +5,17 @@
 
 use crate::ActError;
 use crate::link::Link;
-use crate::restart::configuration::{Configuration, Difference};
-use crate::restart::execute::{Work, configuration_of, milliseconds, up_again};
+use crate::restart::configuration::Configuration;
+use crate::restart::execute::{Work, configuration_of, differing, milliseconds, up_again};
 use crate::restart::facts::Facts;
 use crate::restart::outcome::NodeOutcome;
 use crate::restart::record::RestartRecord;
 use crate::restart::snapshot;
+use crate::restart::supervisor::{Started, Supervisor};
 use crate::restart::verify::{self, Recorded};
-use std::process::Child;
 use std::time::{Duration, Instant};
-use unfrag_client::Connection;
+use unfrag_client::{Address, Connection, ErrorKind};
+use unfrag_model::text::{counted, grouped};
 use unfrag_model::{Info, human};
 
 /// A save of everything: at 100 MB/s, a terabyte takes three hours.
@@ -30,9 +31,9 @@ pub(super) async fn run(work: &mut Work<'_>) -> Result<(), ActError> {
     if let Some(path) = work.wish.backup.clone() {
         work.begin("backup", &node)?;
         let keys = snapshot::backup(&mut work.link, facts, &path, work.wish.wait_max).await?;
-        work.done(format!("{keys} keys in {}, verified", path.display()));
+        work.done(format!("{} in {}, verified", counted(keys, "key"), path.display()));
     }
-    rewrite(work).await?;
+    rewrite(work, facts).await?;
     let before = configuration_of(&mut work.link).await;
     let begun = Instant::now();
     let recorded = match pause_and_record(work).await {
@@ -49,13 +50,18 @@ pub(super) async fn run(work: &mut Work<'_>) -> Result<(), ActError> {
 }
 
 /// With consent, what was set at run time is written into the configuration file.
-async fn rewrite(work: &mut Work<'_>) -> Result<(), ActError> {
-    let has_file = work.facts.next.as_ref().is_ok_and(|n| n.boot.file.is_some());
+pub(crate) async fn rewrite(work: &mut Work<'_>, facts: &Facts) -> Result<(), ActError> {
+    let has_file = facts.next.as_ref().is_ok_and(|n| n.boot.file.is_some());
     if !(work.wish.rewrite_config && has_file) {
         return Ok(());
     }
-    work.begin("rewrite", &work.facts.target())?;
-    work.link.connection.call(&["CONFIG", "REWRITE"]).await?;
+    work.begin_or_go_on("rewrite", &facts.target())?;
+    let mut link = Link::open(&facts.address, work.options).await?;
+    link.connection.call(&["CONFIG", "REWRITE"]).await?;
+    if !facts.configuration.text("aclfile").is_empty() {
+        // Users are in a file of their own, which the other command leaves alone (config.c: rewriteConfigUserOption).
+        link.connection.call(&["ACL", "SAVE"]).await?;
+    }
     work.done("the file has the settings that are in force");
     Ok(())
 }
@@ -78,7 +84,7 @@ async fn pause_and_record(work: &mut Work<'_>) -> Result<Recorded, ActError> {
         verify::record(&mut work.link.connection, &info, wants_digest, verify::SAMPLED).await?;
     let keys: u64 = recorded.keys.values().sum();
     work.verified.keys_before = Some(keys);
-    work.done(format!("{keys} keys, {} sampled", recorded.sample.len()));
+    work.done(format!("{}, {} sampled", counted(keys, "key"), recorded.sample.len()));
     Ok(recorded)
 }
 
@@ -99,17 +105,17 @@ pub(crate) async fn restart(
     work.begin_surely("start", &node)?;
     let supervisor = supervisor_of(facts)?;
     let output = facts.process.as_ref().ok().and_then(|p| p.output.as_deref());
-    let child = supervisor.start(&facts.address, output).await;
-    let child = child.map_err(|e| left_stopped(facts, &e.to_string()))?;
-    work.done(supervisor.to_string());
+    let started = supervisor.start(&facts.address, output).await;
+    let started = started.map_err(|e| left_stopped(facts, &e.to_string(), true))?;
+    work.done(supervisor.typed_for(&facts.address));
     work.begin_surely("load", &node)?;
     let loading = Instant::now();
-    let info = wait_until_up(work, facts, child, loading).await?;
+    let info = wait_until_up(work, facts, started, loading).await?;
     work.add_gap_of(recorded, begun);
     work.record(RestartRecord::Up { node: node.clone() })?;
     work.is_half_way = false;
-    let keys = info.keys().unwrap_or(0);
-    work.done(format!("{keys} keys after {:.1} s", loading.elapsed().as_secs_f64()));
+    let keys = counted(info.keys().unwrap_or(0), "key");
+    work.done(format!("{keys} after {:.1} s", loading.elapsed().as_secs_f64()));
     Ok(info)
 }
 
@@ -130,19 +136,31 @@ impl Work<'_> {
     }
 }
 
-fn supervisor_of(facts: &Facts) -> Result<crate::restart::Supervisor, ActError> {
+fn supervisor_of(facts: &Facts) -> Result<Supervisor, ActError> {
     facts
         .supervisor
         .clone()
         .ok_or_else(|| ActError::Unsafe("nobody is known to start it".to_owned()))
 }
 
-fn left_stopped(facts: &Facts, why: &str) -> ActError {
-    let start = facts.supervisor.as_ref().map(ToString::to_string).unwrap_or_default();
+/// The server is down, in order. What has just failed is not what to type next.
+fn left_stopped(facts: &Facts, why: &str, has_failed: bool) -> ActError {
+    let what = if has_failed {
+        "Mend what that says or start it in another way, then run".to_owned()
+    } else {
+        "Look at its log; when it is up, run".to_owned()
+    };
     ActError::Unsafe(format!(
-        "it is stopped, and its data is saved in {}; {why}. Start it (`{start}`), then run `unfrag undo`",
-        facts.configuration.text("dir")
+        "{} is stopped, and its data is saved in {}; {why}. {what} `unfrag undo {}`",
+        facts.target(),
+        facts.configuration.text("dir"),
+        facts.target()
     ))
+}
+
+/// What came of a start, in words.
+pub(crate) fn not_started(supervisor: &Supervisor, address: &Address, why: &str) -> String {
+    format!("the start failed (`{}`): {why}", supervisor.typed_for(address))
 }
 
 /// It saves and ends, or it stays.
@@ -223,7 +241,7 @@ async fn gone(facts: &Facts, link: &mut Link) -> Result<(), ActError> {
 async fn wait_until_up(
     work: &mut Work<'_>,
     facts: &Facts,
-    mut child: Option<Child>,
+    mut started: Started,
     begun: Instant,
 ) -> Result<Info, ActError> {
     let mut seen = false;
@@ -232,7 +250,11 @@ async fn wait_until_up(
         if let Some((_, info)) = up_again(&facts.address, work.options, &facts.run_id).await {
             return Ok(info);
         }
-        if let Ok(mut link) = Link::open(&facts.address, work.options).await
+        let answer = Link::open(&facts.address, work.options).await;
+        if let Some(why) = answer.as_ref().err().and_then(not_let_in) {
+            return Err(shut_out(&facts.address, &why));
+        }
+        if let Ok(mut link) = answer
             && let Ok(info) = link.info().await
         {
             seen = true;
@@ -247,19 +269,45 @@ async fn wait_until_up(
                 ));
             }
         }
-        if let Some(Ok(Some(status))) = child.as_mut().map(Child::try_wait)
-            && !status.success()
-        {
-            return Err(left_stopped(facts, &format!("the start command ended with {status}")));
+        if let Some(why) = started.failed() {
+            let why = not_started(&supervisor_of(facts)?, &facts.address, &why);
+            return Err(left_stopped(facts, &why, true));
         }
         if !seen && begun.elapsed() > APPEARS {
-            return Err(left_stopped(facts, &format!("no answer in {} s", APPEARS.as_secs())));
+            let why = format!("it was started and does not answer in {} s", APPEARS.as_secs());
+            return Err(left_stopped(facts, &why, false));
         }
         if begun.elapsed() > work.wish.wait_max {
-            return Err(left_stopped(facts, "it is still loading"));
+            return Err(still_loading(facts));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// The server is up and refuses our login.
+pub(crate) fn not_let_in(error: &ActError) -> Option<String> {
+    match error {
+        ActError::Client(error) if error.kind() == ErrorKind::NotAllowed => {
+            Some(error.problem.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// What that means, and what to do about it.
+pub(crate) fn shut_out(address: &Address, why: &str) -> ActError {
+    ActError::Unsafe(format!(
+        "{address} is up again and does not let unfrag in ({why}): a user or a password that was set at run time went with \
+         the old process. Set it again, then run `unfrag undo {address}`"
+    ))
+}
+
+fn still_loading(facts: &Facts) -> ActError {
+    ActError::Unsafe(format!(
+        "{} is up and still loading its data: when it has ended, run `unfrag undo {}`",
+        facts.target(),
+        facts.target()
+    ))
 }
 
 async fn verify_all(
@@ -292,8 +340,7 @@ async fn verify_all(
     }
     compare_values(work, recorded).await?;
     let after = configuration_of(&mut work.link).await;
-    work.verified.config_differs =
-        before.differences(&after, &[]).iter().map(Difference::shown).collect();
+    work.verified.config_differs = differing(before, &after, &[]);
     match reading.await.ok().flatten() {
         Some(Ok(keys)) => work.verified.file_keys = Some(keys),
         // The server replaces the file at its next save; that it loaded it is proof of its own.
@@ -327,7 +374,8 @@ async fn compare_values(work: &mut Work<'_>, recorded: &Recorded) -> Result<(), 
 fn said(work: &Work<'_>, gap_ms: f64) -> String {
     let v = &work.verified;
     let keys = v.keys_before.unwrap_or(0);
-    let file = v.file_keys.map_or_else(String::new, |k| format!(", {k} in the file"));
-    let loaded = v.loaded.map_or_else(String::new, |(k, _)| format!(", {k} loaded"));
-    format!("{keys} keys saved{file}{loaded}; away for {:.1} s", gap_ms / 1000.0)
+    let keys = counted(keys, "key");
+    let file = v.file_keys.map_or_else(String::new, |k| format!(", {} in the file", grouped(k)));
+    let loaded = v.loaded.map_or_else(String::new, |(k, _)| format!(", {} loaded", grouped(k)));
+    format!("{keys} saved{file}{loaded}; away for {:.1} s", gap_ms / 1000.0)
 }

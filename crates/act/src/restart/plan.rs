@@ -3,7 +3,7 @@
 mod gates;
 mod steps;
 
-pub(in crate::restart) use steps::step;
+pub(in crate::restart) use steps::{rewrite as rewrite_step, step};
 
 use crate::restart::facts::Facts;
 use crate::restart::supervisor::Supervisor;
@@ -138,6 +138,12 @@ impl RestartPlan {
         self.mode != Mode::Swap || self.steps.iter().any(|s| s.name == "start")
     }
 
+    /// Nothing is done, for this reason; what else was seen may be a consequence of it.
+    pub fn refuse(&mut self, why: String) {
+        (self.steps, self.refused, self.warnings) = (vec![], vec![], vec![]);
+        self.refused.push(Objection { mode: self.mode, why, overridable: false });
+    }
+
     /// False when it is refused.
     pub fn may_run(&self) -> bool {
         !self.steps.is_empty()
@@ -162,7 +168,11 @@ pub fn make(facts: &Facts, wish: &Wish) -> RestartPlan {
         steps: if blocked { vec![] } else { steps::of(mode, facts, wish) },
         refused,
         warnings: gates::warnings(mode, facts),
-        supervisor: facts.supervisor.as_ref().map(ToString::to_string),
+        supervisor: match mode {
+            // It starts several.
+            Mode::Rolling => facts.supervisor.as_ref().map(ToString::to_string),
+            _ => facts.supervisor.as_ref().map(|s| s.typed_for(&facts.address)),
+        },
         rss_bytes: sum(|f| f.layers.rss),
         floor_rss_bytes: sum(|f| f.floor_rss_bytes),
         predicted_bytes: sum(|f| Some(f.predicted_bytes)).unwrap_or(0),

@@ -2,6 +2,7 @@
 
 use crate::ActError;
 use crate::link::Link;
+use crate::restart::acl::Users;
 use crate::restart::boot::Boot;
 use crate::restart::configuration::Configuration;
 use crate::restart::facts::{Disk, Facts, Module};
@@ -108,6 +109,7 @@ where
         room_bytes: sample.host.as_ref().and_then(room),
         is_watched_by_sentinel: sentinels_are_connected(&mut link.connection).await,
         modules: modules(&mut link.connection).await,
+        users: Users::read(&mut link.connection).await,
         deployment: Deployment {
             kind: unfrag_client::topology::DeploymentKind::Single,
             nodes: vec![],

@@ -64,6 +64,10 @@ pub enum RestartRecord {
         to: Vec<String>,
         /// Whoever clients know only by its address is made the primary again in the end.
         back: bool,
+        /// The Sentinel that is asked for it, by address, and its name for the primary. What it has begun goes on
+        /// without us.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sentinel: Option<(String, String)>,
     },
     /// Roles are exchanged, and nothing is left to do about it.
     HandedOver {

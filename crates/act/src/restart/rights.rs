@@ -24,12 +24,13 @@ const PLAIN: &[&str] = &[
     "+module|list",
     "+bgsave",
     "+config|rewrite",
+    "+acl|list",
+    "+acl|save",
     "+shutdown",
 ];
 /// A second process made equal: whoever may set every setting and user is an administrator.
 const SWAP: &[&str] = &[
     "+config|set",
-    "+acl|list",
     "+acl|setuser",
     "+acl|deluser",
     "+client|kill",

@@ -16,10 +16,11 @@ use crate::link::Link;
 use crate::restart::execute::Work;
 use crate::restart::facts::Facts;
 use crate::restart::plain;
-use crate::restart::plan::{PlannedStep, Wish, step};
+use crate::restart::plan::{PlannedStep, Wish, rewrite_step, step};
 use std::time::{Duration, Instant};
 use unfrag_client::topology::DeploymentKind;
 use unfrag_client::{Address, Role};
+use unfrag_model::text::counted;
 use unfrag_model::{Info, human};
 
 /// One primary and its replicas.
@@ -88,12 +89,14 @@ async fn come_back(
     node: &Facts,
     primary: &Address,
 ) -> Result<String, ActError> {
+    plain::rewrite(work, node).await?;
     plain::restart(work, node, None, Instant::now()).await?;
     follow(work, node, primary).await?;
     work.begin("synced", &node.target())?;
     let begun = Instant::now();
     let keys = in_sync(work, &node.address, primary).await?.keys().unwrap_or(0);
-    Ok(format!("{keys} keys after {:.1} s", begun.elapsed().as_secs_f64()))
+    let keys = counted(keys, "key");
+    Ok(format!("{keys} after {:.1} s", begun.elapsed().as_secs_f64()))
 }
 
 /// A node that came up as a primary, for its start says so, is told at once what it is.
@@ -182,14 +185,14 @@ pub(super) fn steps(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
     let mut all = vec![];
     for shard in shards(facts) {
         for replica in &shard.replicas {
-            all.extend(refresh_steps(replica));
+            all.extend(refresh_steps(replica, wish));
         }
         all.extend(match kind {
             DeploymentKind::Cluster => cluster::steps(&shard),
             DeploymentKind::Sentinel => sentinel::steps(&shard, wish),
             _ => replicated::steps(&shard),
         });
-        all.extend(refresh_steps(shard.primary));
+        all.extend(refresh_steps(shard.primary, wish));
         if kind == DeploymentKind::Replicated {
             all.push(step(
                 "hand-back",
@@ -202,12 +205,13 @@ pub(super) fn steps(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
     all
 }
 
-fn refresh_steps(node: &Facts) -> [PlannedStep; 2] {
+fn refresh_steps(node: &Facts, wish: &Wish) -> Vec<PlannedStep> {
     let name = node.target();
-    let start = node.supervisor.as_ref().map(ToString::to_string).unwrap_or_default();
+    let start = node.start_line();
     let keeps = node.is_append_only() || !node.configuration.text("save").trim().is_empty();
     let stop = if keeps { "SHUTDOWN SAVE" } else { "SHUTDOWN NOSAVE" };
-    [
+    let mut all: Vec<PlannedStep> = rewrite_step(node, wish).into_iter().collect();
+    all.extend([
         step("stop", &name, "stopped and started again while others serve", &[stop, &start]),
         step(
             "synced",
@@ -215,5 +219,6 @@ fn refresh_steps(node: &Facts) -> [PlannedStep; 2] {
             "link up, nothing left to copy, offset caught up, heap measured",
             &["INFO"],
         ),
-    ]
+    ]);
+    all
 }

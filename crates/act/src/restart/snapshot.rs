@@ -6,6 +6,7 @@ use crate::restart::facts::Facts;
 use crate::restart::verify;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tempfile::NamedTempFile;
 
 /// BGSAVE succeeded only when it is over, its status is ok, and the time or the count of saves has moved: a child that
 /// was killed leaves both as they were (rdb.c: backgroundSaveDoneHandlerDisk).
@@ -66,26 +67,45 @@ pub(crate) async fn backup(
     let fail = |e: std::io::Error| {
         ActError::Unsafe(format!("cannot copy `{}` to `{}`: {e}", from.display(), to.display()))
     };
-    copy_to_new(&from, to).map_err(fail)?;
-    let damaged = match verify::file_keys(to.to_owned()).await {
-        Some(Ok(keys)) => return Ok(keys),
+    let copy = copy_beside(&from, to).map_err(fail)?;
+    let damaged = match verify::file_keys(copy.path().to_owned()).await {
+        Some(Ok(keys)) => {
+            keep(copy, to).map_err(fail)?;
+            return Ok(keys);
+        }
         Some(Err(why)) => format!("is damaged: {why}"),
         None => "cannot be read".to_owned(),
     };
-    Err(ActError::Unsafe(format!("the backup `{}` {damaged}", to.display())))
+    // The copy goes: what could be looked at is the server's own file, and a name that promises a backup would lie.
+    Err(ActError::Unsafe(format!(
+        "the snapshot `{}` {damaged}; there is no backup, and nothing was restarted (`unfrag rdb verify` shows every \
+         problem of the file)",
+        from.display()
+    )))
 }
 
-/// Never over a file that is there: it could be the very snapshot. The server replaces its own by renaming, so the copy is
-/// of one file or of the other, never of both.
-fn copy_to_new(from: &Path, to: &Path) -> std::io::Result<()> {
+/// A copy under a name of no meaning in the same folder; it goes when it is dropped. The server replaces its own file by
+/// renaming, so the copy is of one file or of the other, never of both.
+fn copy_beside(from: &Path, to: &Path) -> std::io::Result<NamedTempFile> {
     let mut source = std::fs::File::open(from)?;
-    let mut copy = std::fs::OpenOptions::new().write(true).create_new(true).open(to)?;
-    let copied = std::io::copy(&mut source, &mut copy).and_then(|_| copy.sync_all());
-    if copied.is_err() {
-        // Half a backup is none.
-        let _ = std::fs::remove_file(to);
-    }
-    copied
+    let mut copy = tempfile::Builder::new()
+        .prefix(".unfrag-backup-")
+        .suffix(".part")
+        .tempfile_in(folder_of(to))?;
+    std::io::copy(&mut source, copy.as_file_mut())?;
+    copy.as_file().sync_all()?;
+    Ok(copy)
+}
+
+/// It has the name that was wished for, and it is there after a power cut. Never over a file that is there: it could be
+/// the very snapshot.
+fn keep(copy: NamedTempFile, to: &Path) -> std::io::Result<()> {
+    copy.persist_noclobber(to)?;
+    std::fs::File::open(folder_of(to))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Why no backup can be written there; `None` when it can, as far as can be told.
@@ -97,8 +117,7 @@ pub(crate) fn why_not_backed_up_to(to: &Path) -> Option<String> {
     if to.symlink_metadata().is_ok() {
         return Some(format!("the backup `{shown}` is there already: name a new file"));
     }
-    let parent = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    (!parent.is_dir()).then(|| format!("the folder of the backup `{shown}` does not exist"))
+    (!folder_of(to).is_dir()).then(|| format!("the folder of the backup `{shown}` does not exist"))
 }
 
 #[cfg(test)]
@@ -110,10 +129,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (dump, new) = (folder.path().join("dump.rdb"), folder.path().join("new.rdb"));
         std::fs::write(&dump, "precious").unwrap();
-        assert!(copy_to_new(&dump, &dump).is_err());
+        assert!(keep(copy_beside(&dump, &dump).unwrap(), &dump).is_err());
         assert_eq!(std::fs::read(&dump).unwrap(), b"precious");
-        copy_to_new(&dump, &new).unwrap();
+        keep(copy_beside(&dump, &new).unwrap(), &new).unwrap();
         assert_eq!(std::fs::read(&new).unwrap(), b"precious");
+        // What is not kept is not there: nothing but the two.
+        drop(copy_beside(&dump, &folder.path().join("damaged")).unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
         let why = |path: &Path| why_not_backed_up_to(path).unwrap_or_default();
         assert!(why(&dump).contains("there already"));
         assert!(why(folder.path()).contains("is a folder"));

@@ -2,8 +2,11 @@
 
 mod command;
 mod container;
+mod started;
 mod supervisord;
 mod systemd;
+
+pub(crate) use started::Started;
 
 use crate::ActError;
 use crate::restart::boot::Boot;
@@ -11,7 +14,7 @@ use crate::restart::process::Process;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
-use std::process::{Child, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 use unfrag_client::Address;
 
@@ -137,20 +140,28 @@ impl Supervisor {
         }
     }
 
+    /// As it is typed for one server.
+    pub(crate) fn typed_for(&self, address: &Address) -> String {
+        match self {
+            Self::Command { line } => command::filled(line, address),
+            other => other.to_string(),
+        }
+    }
+
     /// Starts the server. Idempotent where the supervisor is: one that has started it by itself is content. A command of
     /// the user's is a child of ours, which may be the server itself; so is a systemctl that waits for a unit.
     pub(crate) async fn start(
         &self,
         address: &Address,
         output: Option<&Path>,
-    ) -> Result<Option<Child>, ActError> {
+    ) -> Result<Started, ActError> {
         match self {
-            Self::Systemd { unit } => return systemd::start(unit).map(Some),
+            Self::Systemd { unit } => return systemd::start(unit),
             Self::Container { engine, name } => run(engine, &["start", name]).await.map(drop)?,
             Self::Supervisord { program, control } => supervisord::start(program, control).await?,
-            Self::Command { line } => return command::start(line, address, output).map(Some),
+            Self::Command { line } => return command::start(line, address, output),
         }
-        Ok(None)
+        Ok(Started::default())
     }
 }
 

@@ -14,8 +14,7 @@ pub(in crate::restart) mod supervised;
 
 use crate::ActError;
 use crate::link::Link;
-use crate::restart::configuration::Difference;
-use crate::restart::execute::{Work, configuration_of};
+use crate::restart::execute::{Work, configuration_of, differing};
 use crate::restart::outcome::NodeOutcome;
 use crate::restart::plain::unpause;
 use crate::restart::record::{RestartRecord, SecondRecord};
@@ -23,13 +22,14 @@ use crate::restart::snapshot;
 use pair::Pair;
 use std::time::{Duration, Instant};
 use unfrag_model::human;
+use unfrag_model::text::counted;
 
 pub(super) async fn run(work: &mut Work<'_>) -> Result<(), ActError> {
     let facts = work.facts;
     if let Some(path) = work.wish.backup.clone() {
         work.begin("backup", &facts.target())?;
         let keys = snapshot::backup(&mut work.link, facts, &path, work.wish.wait_max).await?;
-        work.done(format!("{keys} keys in {}, verified", path.display()));
+        work.done(format!("{} in {}, verified", counted(keys, "key"), path.display()));
     }
     let unit = if work.wish.supervised { Some(supervised::keep(work).await?) } else { None };
     let mut pair = launch::launch(work).await?;
@@ -68,10 +68,19 @@ async fn exchange(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> 
     work.done(format!("writes wait, {milliseconds} ms at most"));
     work.begin_swiftly("compare", &node)?;
     let keys = compare::same(work, pair, &names, begun + limit / 2).await?;
-    work.done(format!("{keys} keys and the offset are equal, {} values compared", names.len()));
+    work.done(format!(
+        "{} and the offset are equal, {} compared",
+        counted(keys, "key"),
+        counted(names.len() as u64, "value")
+    ));
     work.begin_swiftly("hand-over", &node)?;
     let (from, to) = (pair.record.address.clone(), pair.spare_address());
-    work.record_swiftly(RestartRecord::HandingOver { from, to: vec![to], back: false })?;
+    work.record_swiftly(RestartRecord::HandingOver {
+        from,
+        to: vec![to],
+        back: false,
+        sentinel: None,
+    })?;
     pair.hand_over().await?;
     work.is_half_way = true;
     work.done(format!("{who} is the primary, the other one its replica"));
@@ -140,9 +149,9 @@ async fn synced(work: &mut Work<'_>, pair: &mut Pair, begun: Instant) -> Result<
         }
         if said.elapsed() > Duration::from_secs(3) {
             said = Instant::now();
-            let keys = info.keys().unwrap_or(0);
+            let keys = counted(info.keys().unwrap_or(0), "key");
             let used = info.count("used_memory").unwrap_or(0);
-            work.say(format!("the second process has {keys} keys, {}", human(used)));
+            work.say(format!("the second process has {keys}, {}", human(used)));
         }
         if work.stop.is_set() && !work.is_half_way {
             return Err(ActError::Unsafe("stopped on request while it synchronised".to_owned()));
@@ -171,9 +180,8 @@ async fn after(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let info = pair.second.settled_info().await?;
     work.verified.keys_after = info.keys();
     let configuration = configuration_of(&mut pair.second).await;
-    let differs =
-        work.facts.configuration.differences(&configuration, &["appendonly", "unixsocket"]);
-    work.verified.config_differs = differs.iter().map(Difference::shown).collect();
+    work.verified.config_differs =
+        differing(&work.facts.configuration, &configuration, &["appendonly", "unixsocket"]);
     let rss = info.count("used_memory_rss");
     work.done(format!("it answers at {node}; rss {}", human(rss.unwrap_or(0))));
     if let Some((socket, spare)) = &pair.record.socket {
@@ -190,7 +198,7 @@ async fn after(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
     let saved = if pair.record.saves && !pair.record.append_only && changes > 0 {
         // The snapshot on disk is older than what the first process held in memory only.
         snapshot::save(&mut pair.second, work.wish.wait_max).await?;
-        "; a snapshot of it is on disk"
+        "; its successor's snapshot is on disk"
     } else {
         ""
     };

@@ -8,15 +8,17 @@ use crate::journal::Unfinished;
 use crate::link::Link;
 use crate::permit::ChangePermit;
 use crate::restart::execute::up_again;
-use crate::restart::plain::unpause;
+use crate::restart::plain::{not_let_in, not_started, shut_out, unpause};
 use crate::restart::process::ProcessId;
 use crate::restart::record::{RestartRecord, SecondRecord};
 use crate::restart::rolling;
-use crate::restart::supervisor::Supervisor;
+use crate::restart::supervisor::{Started, Supervisor};
 use crate::restart::swap::pair::{Pair, own_files, revert_files, state, take_back_append_only};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use unfrag_client::{Address, ConnectOptions, Target, Uri};
+use unfrag_model::Info;
+use unfrag_model::text::{counted, grouped};
 
 /// A stop that was under way saves everything first; a start loads it. Longer than this a person should look.
 const WAITS: Duration = Duration::from_secs(3600);
@@ -129,37 +131,64 @@ impl Stopped<'_> {
                 process.pid
             )));
         }
+        let mut started = Started::default();
         if Link::open(&address, options).await.is_err() && !is_listening(&address).await {
-            let child = self.supervisor.start(&address, self.output.as_deref()).await?;
-            drop(child);
+            started = self.supervisor.start(&address, self.output.as_deref()).await?;
         }
-        let begun = Instant::now();
-        loop {
-            if let Some((_, info)) = up_again(&address, options, self.run_id).await {
-                return self.judge(info.keys().unwrap_or(0));
-            }
-            let listens = is_listening(&address).await;
-            if begun.elapsed() > WAITS || (!listens && begun.elapsed() > APPEARS) {
-                return Err(ActError::Unsafe(format!(
-                    "{node} does not come up: start it by hand (`{}`) and look at its log",
-                    self.supervisor
-                )));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let (_, info) =
+            comes_up(&address, options, self.run_id, &mut started, self.supervisor).await?;
+        self.judge(info.keys().unwrap_or(0))
     }
 
     fn judge(&self, keys: u64) -> Result<String, ActError> {
         let node = self.node;
         match self.keys {
             Some(before) if before > 0 && keys == 0 => Err(ActError::Unsafe(format!(
-                "{node} came up EMPTY and had {before} keys: stop it before it saves, and look at its folder"
+                "{node} came up EMPTY and had {}: stop it before it saves, and look at its folder",
+                counted(before, "key")
             ))),
             Some(before) => {
-                Ok(format!("{node} is up again with {keys} keys ({before} when it was stopped)"))
+                let (keys, before) = (counted(keys, "key"), grouped(before));
+                Ok(format!("{node} is up again with {keys} ({before} when it was stopped)"))
             }
-            None => Ok(format!("{node} is up again with {keys} keys")),
+            None => Ok(format!("{node} is up again with {}", counted(keys, "key"))),
         }
+    }
+}
+
+/// Waits until a server that was started, by us or by others, has loaded everything.
+async fn comes_up(
+    address: &Address,
+    options: &ConnectOptions,
+    old_run_id: &str,
+    started: &mut Started,
+    supervisor: &Supervisor,
+) -> Result<(Link, Info), ActError> {
+    let begun = Instant::now();
+    loop {
+        if let Some(up) = up_again(address, options, old_run_id).await {
+            return Ok(up);
+        }
+        if let Err(error) = Link::open(address, options).await
+            && let Some(why) = not_let_in(&error)
+        {
+            return Err(shut_out(address, &why));
+        }
+        let listens = is_listening(address).await;
+        if let Some(why) = started.failed().filter(|_| !listens) {
+            return Err(ActError::Unsafe(format!(
+                "{address} is down: {}. Mend what that says or start it in another way, then run `unfrag undo {address}` \
+                 again",
+                not_started(supervisor, address, &why)
+            )));
+        }
+        if begun.elapsed() > WAITS || (!listens && begun.elapsed() > APPEARS) {
+            let seconds = begun.elapsed().as_secs();
+            return Err(ActError::Unsafe(format!(
+                "{address} does not come up in {seconds} s: look at its log, start it, then run `unfrag undo {address}` again"
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -297,7 +326,7 @@ async fn go_back(
 async fn find_link(
     record: &SecondRecord,
     options: &ConnectOptions,
-    is_meant: impl Fn(&Link, &unfrag_model::Info) -> bool,
+    is_meant: impl Fn(&Link, &Info) -> bool,
 ) -> Option<Link> {
     let mut addresses = vec![address(&record.address).ok()?];
     for (_, ports) in &record.ports {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use unfrag_client::{Connection, resp};
 use unfrag_model::Info;
+use unfrag_model::text::{counted, grouped};
 use unfrag_rdb::{Checksum, VerifyOptions, verify_file};
 
 /// Keys whose values are compared; a few round trips.
@@ -49,8 +50,8 @@ pub struct Verified {
     pub sample_differs: u64,
     /// Nothing had been written when this was compared.
     pub quiet: bool,
-    /// Settings that differ.
-    pub config_differs: Vec<String>,
+    /// Settings that differ; unknown where they were not compared.
+    pub config_differs: Option<Vec<String>>,
     /// Replication offsets were equal when roles were exchanged.
     pub offsets_equal: Option<bool>,
 }
@@ -63,11 +64,18 @@ impl Verified {
             && loaded + expired < before
         {
             return Some(format!(
-                "{before} keys were saved and {loaded} loaded ({expired} had expired)"
+                "{} saved and {} loaded ({} expired)",
+                counted(before, "key"),
+                grouped(loaded),
+                grouped(expired)
             ));
         }
         if let Some(file) = self.file_keys.filter(|&file| file < before) {
-            return Some(format!("{before} keys were there and the file holds {file}"));
+            return Some(format!(
+                "there were {} and the file holds {}",
+                counted(before, "key"),
+                grouped(file)
+            ));
         }
         if self.quiet && self.digest_equal == Some(false) {
             return Some("the digest of the data differs".to_owned());

@@ -25,7 +25,7 @@ fn nothing_answered_is_lost() {
             let mut connection = site.connection();
             let seen = load.end(|key| connection.get(key).unwrap());
             assert_eq!(seen.lost, 0, "{} {lines} {seen:?}", kind.name());
-            assert_eq!(outcome.verified.config_differs, Vec::<String>::new());
+            assert_eq!(outcome.verified.config_differs, Some(vec![]));
             assert!(outcome.gap_ms.is_some_and(|gap| gap > 1.0));
             assert_eq!(site.processes().len(), 1, "{}", kind.name());
             assert!(!serde_json::to_string(&outcome).unwrap().contains("canary"));
@@ -90,4 +90,53 @@ fn a_save_that_fails_leaves_the_server_up() {
         assert_eq!(load.end(|key| connection.get(key).unwrap()).lost, 0);
         assert_eq!(site.journals().unfinished().unwrap().len(), 0);
     }
+}
+
+/// Found by hand: a user that only the running server knew was gone afterwards, its clients shut out, and unfrag with them.
+#[test]
+fn users_of_the_running_server_are_not_forgotten() {
+    for kind in [Kind::Redis6, Kind::Redis8, Kind::Valkey8].into_iter().filter(|&k| require(k)) {
+        for with_file in [false, true] {
+            let site = Site::laid_out(kind, "daemonize yes\nsave 3600 1");
+            let aclfile = site.folder.path().join("users.acl");
+            if with_file {
+                std::fs::write(&aclfile, "user kept on >kept ~* +@all\n").unwrap();
+                let text = std::fs::read_to_string(site.conf()).unwrap();
+                let text = format!("{text}aclfile {}\n", aclfile.display());
+                std::fs::write(site.conf(), text).unwrap();
+            }
+            let mut start = std::process::Command::new("sh");
+            assert!(start.arg("-c").arg(site.start_line()).status().unwrap().success());
+            site.wait_until_up();
+            site.fill(100);
+            assert!(site.plan(&plain(&site)).may_run(), "{}", kind.name());
+            let mut user = redis::cmd("ACL");
+            user.arg(&["SETUSER", "bob", "on", ">secret", "~a*", "+get"]);
+            user.exec(&mut site.connection()).unwrap();
+            let refused = site.plan(&plain(&site)).refused;
+            let why = refused.iter().map(|o| o.why.as_str()).collect::<Vec<_>>().join("; ");
+            assert!(why.contains("user bob") && !why.contains("kept"), "{} {why}", kind.name());
+            let outcome = site.restart(&Wish { rewrite_config: true, ..plain(&site) });
+            assert_eq!(outcome.status, RestartStatus::Done, "{} {outcome:?}", kind.name());
+            let users: Vec<String> =
+                redis::cmd("ACL").arg("LIST").query(&mut site.connection()).unwrap();
+            assert!(users.iter().any(|u| u.starts_with("user bob on")), "{users:?}");
+        }
+    }
+}
+
+#[test]
+fn a_password_of_the_running_server_is_not_forgotten() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let mut site = Site::start(Kind::Redis7, "save 3600 1");
+    site.set("requirepass", "canary");
+    site.password = Some("canary".to_owned());
+    let refused = site.plan(&plain(&site)).refused;
+    let why = format!("{refused:?}");
+    assert!(why.contains("requirepass (a secret)") && !why.contains("canary"), "{why}");
+    let outcome = site.restart(&Wish { rewrite_config: true, ..plain(&site) });
+    assert_eq!(outcome.status, RestartStatus::Done, "{outcome:?}");
+    assert!(site.try_connection().is_some());
 }

@@ -4,6 +4,7 @@ use crate::load::{Load, Where};
 use crate::site::{facts, free_port, restart, runtime, try_connection};
 use redis::Commands;
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use unfrag_act::permit::Consent;
 use unfrag_act::restart::{
-    Mode, RestartEvent, RestartOutcome, RestartPlan, RestartStatus, Supervisor, Wish, plan,
+    Mode, RestartEvent, RestartOutcome, RestartPlan, RestartRecord, RestartStatus, Supervisor,
+    Wish, plan,
 };
 use unfrag_act::{ActError, ChangePermit, Journals, Undone, undo};
 use unfrag_client::{Address, ConnectOptions, Target};
@@ -410,6 +412,47 @@ fn sentinels_killed_at_each_step() {
         ("hand-over", "is done"),
     ] {
         survives(&Fleet::watched(kind, SAVES), 1, at, when);
+    }
+}
+
+/// What a Sentinel was asked for goes on without us: an undo that came before its end once let writes in on a primary
+/// that was told to follow another one a moment later.
+#[test]
+fn an_undo_in_the_middle_of_a_failover_loses_nothing() {
+    for kind in [Kind::Redis7, Kind::Valkey8].into_iter().filter(|&k| require(k)) {
+        let fleet = Fleet::watched(kind, SAVES);
+        Fleet::fill(fleet.ports[0]);
+        let load = Load::start_where(&fleet.finder(), None);
+        let state = fleet.folder.path().join("state");
+        // It dies before its word in the journal and the word to the Sentinel: these are both.
+        crate::killed::die(
+            &fleet.target(),
+            &fleet.start_line(),
+            &state,
+            "rolling",
+            "hand-over",
+            "begins",
+        );
+        let run = fleet.journals().unfinished().unwrap().remove(0);
+        let named = |port: &u16| format!("127.0.0.1:{port}");
+        let record = RestartRecord::HandingOver {
+            from: run.target.clone(),
+            to: fleet.ports[1..].iter().map(named).collect(),
+            back: false,
+            sentinel: Some((named(&fleet.sentinels[0].port()), "main".to_owned())),
+        };
+        let line = serde_json::json!({ "entry": "restart", "record": record });
+        let mut journal = std::fs::File::options().append(true).open(&run.path).unwrap();
+        writeln!(journal, "{line}").unwrap();
+        let mut failover = redis::cmd("SENTINEL");
+        failover.arg("FAILOVER").arg("main");
+        failover.exec(&mut server_at(fleet.sentinels[0].port())).unwrap();
+        let undone = fleet.undo().unwrap();
+        load.wait_for(300);
+        let seen = load.end(|key| fleet.read(key));
+        assert_eq!(seen.lost, 0, "{} {seen:?} {undone:?}", kind.name());
+        assert_eq!(fleet.primaries(), 1, "{} {undone:?}", kind.name());
+        assert_eq!(fleet.journals().unfinished().unwrap(), []);
     }
 }
 

@@ -184,7 +184,7 @@ fn waste(site: &Site) {
 
 fn succeeded(outcome: &RestartOutcome, label: &str) {
     assert_eq!(outcome.status, RestartStatus::Done, "{label} {outcome:?}");
-    assert_eq!(outcome.verified.config_differs, Vec::<String>::new(), "{label}");
+    assert_eq!(outcome.verified.config_differs, Some(vec![]), "{label}");
     assert_eq!(outcome.verified.databases_equal, Some(true), "{label}");
     assert!(outcome.reclaimed_bytes > 0, "{label} {outcome:?}");
 }

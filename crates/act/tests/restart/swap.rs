@@ -42,7 +42,7 @@ fn nothing_answered_is_lost_and_clients_hardly_wait() {
                 (info["role"].as_str(), info["maxmemory"].as_str()),
                 ("master", "3221225472")
             );
-            assert_eq!(outcome.verified.config_differs, Vec::<String>::new());
+            assert_eq!(outcome.verified.config_differs, Some(vec![]));
             let users: Vec<String> = redis::cmd("ACL").arg("LIST").query(&mut connection).unwrap();
             assert!(users.iter().any(|u| u.starts_with("user bob on")), "{users:?}");
             assert_eq!(site.processes().len(), 1, "{}", kind.name());

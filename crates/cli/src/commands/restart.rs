@@ -2,7 +2,7 @@
 
 use crate::args::Form;
 use crate::commands::fix::stop_on_signal;
-use crate::exit::{Exit, UsageError};
+use crate::exit::{self, Exit, LeftBehind, UsageError};
 use crate::printer::Printer;
 use crate::render::restart as render;
 use crate::restart_args::{ModeArg, RestartArgs};
@@ -17,6 +17,25 @@ use unfrag_client::{ConnectOptions, SampleOptions, Target, connect, sample};
 use unfrag_diagnose::diagnose;
 
 pub(crate) fn run(args: &RestartArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    let mut target = None;
+    match restart(args, printer, &mut target) {
+        Err(error) => {
+            printer.error_in_columns(&error);
+            if args.output == Form::Json {
+                printer.data(&render::error_json(target.as_deref(), args.dry_run, &error)?);
+            }
+            Ok(exit::of(&error))
+        }
+        done => done,
+    }
+}
+
+/// `seen` becomes the server, once it is known which.
+fn restart(
+    args: &RestartArgs,
+    printer: &Printer,
+    seen: &mut Option<String>,
+) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -26,15 +45,20 @@ pub(crate) fn run(args: &RestartArgs, printer: &Printer) -> anyhow::Result<Exit>
         let message = "one server at a time: name one, or one of a deployment for all of it";
         return Err(UsageError { message: message.to_owned() }.into());
     };
+    *seen = Some(target.to_string());
     if args.supervised && !matches!(args.mode, ModeArg::Auto | ModeArg::Swap) {
         let message = "--supervised is a way to swap: leave --mode out, or say --mode swap";
         return Err(UsageError { message: message.to_owned() }.into());
     }
     // The acting connection begins in db 0, wherever the target's URI points.
     let options = ConnectOptions { db: 0, resp3: false, ..options.clone() };
-    let wish = args.wish();
-    let facts = runtime.block_on(facts(target, &options, &wish))?;
-    let plan = plan::make(&facts, &wish);
+    let (wish, journals) = (args.wish(), Journals::of_user());
+    let facts = runtime.block_on(facts(target, &options, &wish));
+    let facts = facts.map_err(|error| with_what_is_left(target, &journals, error))?;
+    let mut plan = plan::make(&facts, &wish);
+    if let Err(error) = facts.refuse_others(&journals) {
+        plan.refuse(error.to_string());
+    }
     if args.dry_run {
         printer.data(&match args.output {
             Form::Human => render::plan(&plan, printer.paint(), true),
@@ -51,7 +75,8 @@ pub(crate) fn run(args: &RestartArgs, printer: &Printer) -> anyhow::Result<Exit>
         return Ok(Exit::Refused);
     }
     let consent = consent(args, printer)?;
-    let outcome = runtime.block_on(act(&plan, &facts, &wish, &options, consent, printer))?;
+    let doing = act(&plan, &facts, &wish, &options, &journals, consent, printer);
+    let outcome = runtime.block_on(doing)?;
     printer.data(&match args.output {
         Form::Human => render::outcome(&outcome, printer.paint()),
         Form::Json => render::outcome_json(&outcome)?,
@@ -62,6 +87,23 @@ pub(crate) fn run(args: &RestartArgs, printer: &Printer) -> anyhow::Result<Exit>
         RestartStatus::RolledBack => Exit::RolledBack,
         RestartStatus::Failed => Exit::RollBackFailed,
     })
+}
+
+/// A server that is down may be so because an earlier run was interrupted: then that is what to know first.
+fn with_what_is_left(target: &Target, journals: &Journals, error: ActError) -> anyhow::Error {
+    let left = match target {
+        Target::Server(address) => journals.refuse_others(&address.to_string(), "").err(),
+        // It may be of any server that the Sentinels watch.
+        Target::Sentinel { .. } => {
+            let runs = journals.unfinished().unwrap_or_default();
+            let restart = runs.into_iter().find(|run| run.is_restart);
+            restart.and_then(|run| journals.refuse_others(&run.target, &run.run_id).err())
+        }
+    };
+    match left {
+        Some(left) => LeftBehind { source: error, left: left.to_string() }.into(),
+        None => error.into(),
+    }
 }
 
 async fn facts(target: &Target, options: &ConnectOptions, wish: &Wish) -> Result<Facts, ActError> {
@@ -93,14 +135,14 @@ async fn act(
     facts: &Facts,
     wish: &Wish,
     options: &ConnectOptions,
+    journals: &Journals,
     consent: Consent,
     printer: &Printer,
 ) -> anyhow::Result<RestartOutcome> {
     let stop = Stop::default();
     let listener = tokio::spawn(stop_on_signal(stop.clone()));
     let permit = ChangePermit::mint(consent, facts.run_id());
-    let journals = Journals::of_user();
-    let run = RestartRun { plan, facts, wish, permit: &permit, options, journals: &journals, stop };
+    let run = RestartRun { plan, facts, wish, permit: &permit, options, journals, stop };
     let mut say = |event: RestartEvent| printer.talk(&render::event(&event, printer.paint()));
     let outcome = Box::pin(execute(run, &mut say)).await?;
     listener.abort();

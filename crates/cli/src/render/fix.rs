@@ -1,14 +1,14 @@
 //! What `fix` and `undo` show: the plan, the progress, the outcome.
 
-use super::ladder;
 use super::paint::Paint;
+use super::{Failure, ladder};
 use serde::Serialize;
 use unfrag_act::execute::Progress;
 use unfrag_act::history::Score;
 use unfrag_act::outcome::StepOutcome;
 use unfrag_act::plan::{Setting, Step};
 use unfrag_act::{Outcome, Plan, Status, Undone};
-use unfrag_model::text::{cut, printable, wrap};
+use unfrag_model::text::{counted, cut, printable, wrap};
 use unfrag_model::{Report, human, signed_human};
 
 /// The plans, before anything is done; `whole` with every command.
@@ -255,50 +255,62 @@ fn time(seconds: u64) -> String {
 }
 
 /// What undo did.
-pub(crate) fn undone(target: &str, undone: &Undone) -> String {
-    let mut said = String::new();
+pub(crate) fn undone(target: &str, undone: &Undone, paint: Paint) -> String {
+    let mut lines: Vec<String> = vec![];
+    let target = printable(target);
+    let mut add = |text: String| lines.push(wrap(&text, paint.width, 2));
     for sentence in &undone.restarted {
-        said += &format!("{target}: {}\n", printable(sentence));
+        add(format!("{target}: {}", printable(sentence)));
     }
-    if !said.is_empty() && undone.restored_config.is_empty() && undone.keys_deleted == 0 {
-        return said;
+    let (settings, deleted) = (undone.restored_config.len() as u64, undone.keys_deleted);
+    if settings > 0 || deleted > 0 {
+        let all = [
+            (settings, format!("{} looked after", counted(settings, "setting"))),
+            (deleted, format!("{} deleted", counted(deleted, "set-aside key"))),
+        ];
+        let all: Vec<String> = all.into_iter().filter(|(n, _)| *n > 0).map(|(_, t)| t).collect();
+        add(format!("{target}: {}", all.join(", ")));
+    } else if undone.restarted.is_empty() && undone.runs == 0 {
+        add(format!("{target}: no interrupted run is known here; nothing to undo"));
+    } else if undone.restarted.is_empty() && undone.keys_restored == 0 && undone.left.is_empty() {
+        add(format!("{target}: an interrupted run is ended; it had left nothing to put back"));
     }
-    if undone.runs == 0 {
-        return format!("{target}: no interrupted run is known here; nothing to undo\n");
-    }
-    let mut text = said;
-    text += &format!(
-        "{target}: {} settings looked after, {} set-aside keys deleted\n",
-        undone.restored_config.len(),
-        undone.keys_deleted
-    );
+    let mut detail = |text: String| lines.push(format!("  {}", wrap(&text, paint.width, 4)));
     if undone.keys_restored > 0 {
-        text += &format!("  {} keys of a reshape are as they were\n", undone.keys_restored);
+        detail(format!("as before the reshape: {}", counted(undone.keys_restored, "key")));
     }
     for s in &undone.left {
-        text += &format!("  left alone: {}: {}\n", printable(&s.what), printable(&s.why));
+        detail(format!("left alone: {}: {}", printable(&s.what), printable(&s.why)));
     }
     for r in &undone.restored_config {
         let note = r.note.as_ref().map_or_else(String::new, |n| format!(" ({n})"));
         let word = if r.restored { "is" } else { "could NOT be set to" };
-        text += &format!("  {} {word} {}{note}\n", r.name, r.value);
+        detail(format!("{} {word} {}{note}", r.name, r.value));
     }
-    text
+    lines.join("\n") + "\n"
 }
 
 #[derive(Serialize)]
 struct UndoneDocument<'a> {
     schema: &'static str,
-    target: &'a str,
+    target: Option<&'a str>,
     #[serde(flatten)]
-    undone: &'a Undone,
+    undone: Option<&'a Undone>,
+    error: Option<&'a Failure>,
 }
 
 /// `unfrag.undo/1`: one object for one server, an array for several.
-pub(crate) fn undone_json(all: &[(String, Undone)]) -> Result<String, serde_json::Error> {
+pub(crate) fn undone_json(
+    all: &[(Option<String>, Result<Undone, Failure>)],
+) -> Result<String, serde_json::Error> {
     let documents: Vec<UndoneDocument<'_>> = all
         .iter()
-        .map(|(target, undone)| UndoneDocument { schema: "unfrag.undo/1", target, undone })
+        .map(|(target, result)| UndoneDocument {
+            schema: "unfrag.undo/1",
+            target: target.as_deref(),
+            undone: result.as_ref().ok(),
+            error: result.as_ref().err(),
+        })
         .collect();
     match documents.as_slice() {
         [one] => json(one),

@@ -3,6 +3,7 @@
 use super::paint::Paint;
 use super::{Outcome, Run, ladder};
 use unfrag_model::sample::CommandCost;
+pub(crate) use unfrag_model::text::grouped;
 use unfrag_model::text::{columns, cut, printable, row, wrap};
 use unfrag_model::{Cause, Estimate, Finding, Report, Severity, Verdict, human};
 
@@ -195,20 +196,6 @@ fn identity(report: &Report, paint: Paint) -> String {
         server.uptime_s.map(|s| format!("up {}", duration(s))),
     ];
     row(&parts.into_iter().flatten().collect::<Vec<_>>(), paint.width)
-}
-
-/// `1234567` as `1,234,567`.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let head = digits.len() % 3;
-    let mut out = digits.get(..head).unwrap_or("").to_owned();
-    for chunk in digits.as_bytes().get(head..).unwrap_or(&[]).chunks(3) {
-        if !out.is_empty() {
-            out.push(',');
-        }
-        out.extend(chunk.iter().map(|b| char::from(*b)));
-    }
-    out
 }
 
 /// Seconds as the largest unit that is not below one: `3 d`, `5 h`, `12 min`.

@@ -55,7 +55,7 @@ fn gap_name(level: &str, layers: &Layers) -> &'static str {
         "resident" => "retained pages",
         _ if layers.resident.is_some() => "not the allocator",
         _ if layers.rss < layers.used => "untouched or swapped",
-        _ => "unknown: not split here",
+        _ => "unknown: not split",
     }
 }
 

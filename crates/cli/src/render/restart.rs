@@ -1,13 +1,14 @@
 //! What `restart` shows: the plan, each step, the outcome. Made to be read at three in the morning.
 
+use super::Failure;
 use super::ladder;
 use super::paint::Paint;
 use serde::Serialize;
 use unfrag_act::restart::{
     Mode, Objection, RestartEvent, RestartOutcome, RestartPlan, RestartStatus, Verified,
 };
-use unfrag_model::text::{printable, wrap};
-use unfrag_model::{human, signed_human};
+use unfrag_model::text::{counted, grouped, printable, wrap};
+use unfrag_model::{Layers, human, signed_human};
 
 pub(crate) use super::fix::json;
 
@@ -88,8 +89,11 @@ pub(crate) fn event(event: &RestartEvent, paint: Paint) -> String {
         RestartEvent::Begun { journal } => format!("journal: {}", journal.display()),
         RestartEvent::Step { name, node } => format!("  {name:<10} {}", printable(node)),
         RestartEvent::Done(step) => {
-            let text = format!("{} ({:.1} ms)", printable(&step.note), step.duration_ms);
+            let text = format!("{} ({})", printable(&step.note), time(step.duration_ms));
             format!("  {:<10} {}", "", wrap(&text, paint.width, 13))
+        }
+        RestartEvent::Failed(step) => {
+            format!("  {:<10} FAILED after {}", step.name, time(step.duration_ms))
         }
         RestartEvent::Note(text) => format!("  {}", wrap(&printable(text), paint.width, 2)),
     }
@@ -99,6 +103,10 @@ pub(crate) fn event(event: &RestartEvent, paint: Paint) -> String {
 pub(crate) fn outcome(o: &RestartOutcome, paint: Paint) -> String {
     let mut lines = headline(o, paint);
     let mut add = |text: &str| lines.push(format!("  {}", wrap(&printable(text), paint.width, 2)));
+    if let Some(step) = o.steps.iter().find(|step| !step.ok) {
+        let (took, node) = (time(step.duration_ms), &step.node);
+        add(&format!("the step `{}` on {node} failed after {took}:", step.name));
+    }
     if let Some(error) = &o.error {
         add(error);
     }
@@ -133,18 +141,10 @@ pub(crate) fn outcome(o: &RestartOutcome, paint: Paint) -> String {
             rss(node.rss_after)
         ));
     }
-    lines.push(String::new());
-    lines.push(paint.dim("  step             took"));
-    for step in &o.steps {
-        let word = if step.ok { "" } else { "FAILED " };
-        let took = time(step.duration_ms);
-        let text = format!("{word}{}", printable(&step.note));
-        lines.push(format!("  {:<10}{took:>11}  {}", step.name, wrap(&text, paint.width, 25)));
-    }
     for note in &o.notes {
         lines.push(format!("  {}", wrap(&format!("note: {}", printable(note)), paint.width, 2)));
     }
-    if o.status == RestartStatus::Failed {
+    if o.needs_undo {
         lines.push(format!("  {} unfrag undo {}", paint.arrow(), printable(&o.target)));
     }
     lines.join("\n") + "\n"
@@ -155,7 +155,8 @@ fn headline(o: &RestartOutcome, paint: Paint) -> Vec<String> {
         RestartStatus::Done => "DONE",
         RestartStatus::Refused => "REFUSED",
         RestartStatus::RolledBack => "NOT DONE, AND PUT BACK",
-        RestartStatus::Failed => "HALF WAY",
+        RestartStatus::Failed if o.needs_undo => "HALF WAY",
+        RestartStatus::Failed => "RESTARTED, AND NOT THE SAME",
     };
     let target = printable(&o.target);
     if o.status != RestartStatus::Done {
@@ -169,15 +170,37 @@ fn headline(o: &RestartOutcome, paint: Paint) -> Vec<String> {
     } else {
         (o.before.rss.unwrap_or(0), o.after.rss.unwrap_or(0))
     };
+    let expected = match o.predicted_bytes {
+        0 => "none expected".to_owned(),
+        bytes => format!("{} expected", human(bytes)),
+    };
+    let given = match (o.reclaimed_bytes, after) {
+        (_, 0) => "what it gave back is not known".to_owned(),
+        (..0, _) => {
+            format!("nothing given back, rss grew by {}", human(o.reclaimed_bytes.unsigned_abs()))
+        }
+        (0, _) => format!("nothing given back, {expected}"),
+        (bytes, _) => format!("{} given back, {expected}", signed_human(bytes)),
+    };
+    let rss = |bytes: u64| if bytes > 0 { human(bytes) } else { "?".to_owned() };
     vec![
-        format!(
-            "{}  {target}: {} given back, {} expected",
-            paint.bold(word),
-            signed_human(o.reclaimed_bytes),
-            human(o.predicted_bytes)
-        ),
-        format!("  rss {} -> {}", human(before), human(after)),
+        format!("{}  {target}: {given}", paint.bold(word)),
+        format!("  rss {} -> {}{}", rss(before), rss(after), ratios(o)),
     ]
+}
+
+/// How much of the resident memory is data and buffers, before and after; of one server.
+fn ratios(o: &RestartOutcome) -> String {
+    let of = |layers: &Layers| {
+        let (rss, used) = layers.rss.zip(layers.used).filter(|&(_, used)| used > 0)?;
+        Some(rss as f64 / used as f64)
+    };
+    match (of(&o.before), of(&o.after)) {
+        (Some(before), Some(after)) if o.nodes.len() < 2 => {
+            format!(", {before:.2} -> {after:.2} times the data")
+        }
+        _ => String::new(),
+    }
 }
 
 fn verified(v: &Verified) -> Vec<String> {
@@ -191,10 +214,13 @@ fn verified(v: &Verified) -> Vec<String> {
             _ if before == after => "",
             _ => " (clients had written or keys had expired by then)",
         };
-        all.push(format!("keys {before} -> {after}{how}"));
+        all.push(format!("keys {} -> {}{how}", grouped(before), grouped(after)));
     }
     if let Some(keys) = v.file_keys {
-        all.push(format!("the snapshot it was loaded from is sound and holds {keys} keys"));
+        all.push(format!(
+            "the snapshot it was loaded from is sound and holds {}",
+            counted(keys, "key")
+        ));
     }
     match v.digest_equal {
         Some(true) => all.push("the digest of the whole data is the same".to_owned()),
@@ -213,12 +239,10 @@ fn verified(v: &Verified) -> Vec<String> {
             v.sampled
         ));
     }
-    if v.keys_before.is_some() {
-        all.push(if v.config_differs.is_empty() {
-            "every setting is as it was".to_owned()
-        } else {
-            format!("settings that are not as they were: {}", v.config_differs.join(", "))
-        });
+    match v.config_differs.as_deref() {
+        None => {}
+        Some([]) => all.push("every setting is as it was".to_owned()),
+        Some(some) => all.push(format!("settings that are not as they were: {}", some.join(", "))),
     }
     all
 }
@@ -232,9 +256,36 @@ struct Document<'a> {
     schema: &'static str,
     #[serde(flatten)]
     outcome: &'a RestartOutcome,
+    error: Option<Failure>,
 }
 
 /// `unfrag.restart/1`.
-pub(crate) fn outcome_json(outcome: &RestartOutcome) -> Result<String, serde_json::Error> {
-    json(&Document { schema: "unfrag.restart/1", outcome })
+pub(crate) fn outcome_json(o: &RestartOutcome) -> Result<String, serde_json::Error> {
+    let hint = match o.status {
+        _ if o.needs_undo => format!("unfrag undo {}", o.target),
+        RestartStatus::Refused if o.refused.iter().all(|r| r.mode != o.mode || r.overridable) => {
+            "--allow goes on all the same".to_owned()
+        }
+        _ => String::new(),
+    };
+    let error = o.error.clone().map(|message| Failure { message, hint });
+    json(&Document { schema: "unfrag.restart/1", outcome: o, error })
+}
+
+#[derive(Serialize)]
+struct NotBegun<'a> {
+    schema: &'static str,
+    target: Option<&'a str>,
+    status: &'static str,
+    error: Failure,
+}
+
+/// Of a run that ended before there was anything to tell: the same schema, with what is known.
+pub(crate) fn error_json(
+    target: Option<&str>,
+    dry_run: bool,
+    error: &anyhow::Error,
+) -> Result<String, serde_json::Error> {
+    let schema = if dry_run { "unfrag.restart-plan/1" } else { "unfrag.restart/1" };
+    json(&NotBegun { schema, target, status: "not-begun", error: Failure::of(error) })
 }

@@ -5,12 +5,13 @@ mod supervised;
 use super::{Mode, Objection, Wish};
 use crate::restart::configuration::Difference;
 use crate::restart::facts::Facts;
-use crate::restart::launch::REHEARSED;
+use crate::restart::launch::{REHEARSED, Rehearsal};
 use crate::restart::process::Process;
 use crate::restart::supervisor::Supervisor;
 use unfrag_client::Role;
 use unfrag_client::topology::DeploymentKind;
 use unfrag_model::human;
+use unfrag_model::text::counted;
 
 /// A reason, and whether `--allow` may pass over it.
 type Reason = (String, bool);
@@ -61,17 +62,18 @@ fn plain(facts: &Facts, wish: &Wish) -> Vec<Reason> {
     reasons.extend(savable(facts));
     reasons.extend(loaded_too_late(facts));
     let replicas = facts.info.count("connected_slaves").unwrap_or(0);
+    let followers = counted(replicas, "replica");
     if replicas > 0 && !facts.info.is_replica() {
         match facts.deployment.kind {
             DeploymentKind::Cluster => reasons.push(hard(format!(
-                "it is a Cluster's primary with {replicas} replicas: while it is away they elect one of their own, and \
+                "it is a Cluster's primary with {followers}: while it is away they elect one of their own, and \
                  what it takes afterwards is lost (use --mode rolling)"
             ))),
             DeploymentKind::Sentinel => reasons.push(hard(
                 "Sentinels watch it: they would fail over while it is away (use --mode rolling)",
             )),
             _ => reasons.push(soft(format!(
-                "{replicas} replicas follow it: --mode rolling keeps serving"
+                "it has {followers}: --mode rolling keeps serving"
             ))),
         }
     } else if facts.is_watched_by_sentinel && !facts.info.is_replica() {
@@ -198,7 +200,38 @@ fn next_start(facts: &Facts, wish: &Wish) -> Vec<Reason> {
             all.join(", ")
         )));
     }
+    if !is_kept {
+        reasons.extend(logins(facts, next));
+    }
     reasons
+}
+
+/// Users and passwords that were changed at run time: clients, and we, would not get in any more, or anybody would.
+fn logins(facts: &Facts, next: &Rehearsal) -> Option<Reason> {
+    let users = facts.users.as_ref().zip(next.users.as_ref());
+    let names = users.map(|(ours, next_ones)| {
+        let alike = facts.engine == next.engine;
+        ours.differing(next_ones, alike)
+    });
+    let mut names: Vec<String> =
+        names.unwrap_or_default().iter().map(|name| format!("user {name}")).collect();
+    let (now, said) = (facts.configuration.text("requirepass"), next.boot.says());
+    let then = said.get("requirepass").map_or("", String::as_str);
+    // What is written with escapes is not taken apart here.
+    if now != then && !then.contains('\\') {
+        names.push("requirepass (a secret)".to_owned());
+    }
+    let how = match (&next.boot.file, facts.configuration.text("aclfile")) {
+        (None, _) => "",
+        (Some(_), "") => "; --rewrite-config writes them into the file",
+        (Some(_), _) => "; --rewrite-config saves them (ACL SAVE)",
+    };
+    let all = names.join(", ");
+    (!names.is_empty()).then(|| {
+        soft(format!(
+            "logins that were changed at run time would be as its files have them: {all}{how}"
+        ))
+    })
 }
 
 /// `loadDataFromDisk`: with `appendonly yes` only the append-only files are read, the snapshot never, even when there
@@ -521,13 +554,15 @@ pub(super) fn warnings(mode: Mode, facts: &Facts) -> Vec<String> {
     let scripts = facts.info.count("number_of_cached_scripts").unwrap_or(0);
     if scripts > 0 {
         all.push(format!(
-            "{scripts} cached scripts are forgotten by any restart: clients that send EVALSHA get NOSCRIPT once and send EVAL"
+            "any restart forgets {}: clients that send EVALSHA get NOSCRIPT once and send EVAL",
+            counted(scripts, "cached script")
         ));
     }
     let subscribers = facts.info.count("pubsub_clients").unwrap_or(0);
     if subscribers > 0 {
         all.push(format!(
-            "{subscribers} subscribers are cut off and miss what is published meanwhile"
+            "pub/sub: {} cut off, missing what is published meanwhile",
+            counted(subscribers, "client")
         ));
     }
     if facts.deployment.kind == DeploymentKind::Replicated && mode == Mode::Rolling {

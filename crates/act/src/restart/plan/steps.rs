@@ -31,15 +31,17 @@ fn backup(facts: &Facts, wish: &Wish) -> Option<PlannedStep> {
     Some(step("backup", &facts.target(), what, &["BGSAVE", "INFO"]))
 }
 
-fn rewrite(facts: &Facts, wish: &Wish) -> Option<PlannedStep> {
+/// With consent, what was set at run time is kept.
+pub(in crate::restart) fn rewrite(facts: &Facts, wish: &Wish) -> Option<PlannedStep> {
     let file = facts.next.as_ref().ok()?.boot.file.clone().filter(|_| wish.rewrite_config)?;
     let what = format!("settings changed at run time are written into {}", file.display());
-    Some(step("rewrite", &facts.target(), what, &["CONFIG REWRITE"]))
+    let save = if facts.configuration.text("aclfile").is_empty() { "" } else { "ACL SAVE" };
+    Some(step("rewrite", &facts.target(), what, &["CONFIG REWRITE", save]))
 }
 
 fn plain(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
     let node = facts.target();
-    let start = facts.supervisor.as_ref().map(ToString::to_string).unwrap_or_default();
+    let start = facts.start_line();
     let digest = if wish.digest { "DEBUG DIGEST" } else { "RANDOMKEY, TYPE, lengths of 200 keys" };
     let mut all: Vec<PlannedStep> = backup(facts, wish).into_iter().collect();
     all.extend(rewrite(facts, wish));
@@ -115,7 +117,7 @@ fn keep(facts: &Facts) -> PlannedStep {
 /// The way from our second process to one that the supervisor has started.
 fn give_back(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
     let (node, file) = (facts.target(), config_file(facts));
-    let start = facts.supervisor.as_ref().map(ToString::to_string).unwrap_or_default();
+    let start = facts.start_line();
     let appends = facts.is_append_only();
     let mut all = vec![
         step(

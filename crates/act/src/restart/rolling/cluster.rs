@@ -25,7 +25,12 @@ pub(super) async fn hand_over(work: &mut Work<'_>, shard: &Shard<'_>) -> Result<
     in_sync(work, &heir, &shard.primary.address).await?;
     work.begin("hand-over", &node)?;
     let to = vec![heir.to_string()];
-    work.record(RestartRecord::HandingOver { from: node.clone(), to, back: false })?;
+    work.record(RestartRecord::HandingOver {
+        from: node.clone(),
+        to,
+        back: false,
+        sentinel: None,
+    })?;
     let mut link = Link::open(&heir, work.options).await?;
     let mut old = Link::open(&shard.primary.address, work.options).await?;
     let mut tries = 0;

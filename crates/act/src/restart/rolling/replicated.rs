@@ -19,7 +19,7 @@ pub(super) async fn hand_over(work: &mut Work<'_>, shard: &Shard<'_>) -> Result<
     let node = shard.primary.target();
     work.begin("hand-over", &node)?;
     let to = vec![heir.to_string()];
-    work.record(RestartRecord::HandingOver { from: node, to, back: true })?;
+    work.record(RestartRecord::HandingOver { from: node, to, back: true, sentinel: None })?;
     let begun = Instant::now();
     let mut link = Link::open(&shard.primary.address, work.options).await?;
     failover(&mut link, &heir).await?;

@@ -13,6 +13,7 @@ use crate::restart::record::RestartRecord;
 use crate::settings::Settings;
 use std::time::{Duration, Instant};
 use unfrag_client::{Address, Connection, connect, resp};
+use unfrag_model::text::counted;
 
 /// Sentinels act once a second or so in a failover: two or three are usual.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -41,9 +42,16 @@ pub(super) async fn hand_over(work: &mut Work<'_>, shard: &Shard<'_>) -> Result<
         Ok(heir) => heir,
         Err(error) => {
             // A Sentinel that has begun may still promote somebody: the old primary goes on refusing until it has ended.
-            settle_down(&mut sentinel, &name).await;
+            let is_over = settle_down(&mut sentinel, &name, Duration::from_secs(30)).await;
             if let Some(heir) = promoted_by_now(&mut replicas).await {
                 heir
+            } else if !is_over {
+                // The guard stays: were it taken away now, what is written until the promotion would be lost.
+                work.is_half_way = true;
+                return Err(ActError::Unsafe(format!(
+                    "{error}, and the Sentinel is still at it; {node} takes writes, and refuses them by itself once a \
+                     replica leaves it"
+                )));
             } else {
                 reopen_if_lost(&mut link).await?;
                 unpause(&mut link.connection).await;
@@ -53,6 +61,8 @@ pub(super) async fn hand_over(work: &mut Work<'_>, shard: &Shard<'_>) -> Result<
             }
         }
     };
+    // Were anything of this to fail, the guard would stay: the journal is for `undo` then.
+    work.is_half_way = true;
     reopen_if_lost(&mut link).await?;
     demote(&mut link, &heir).await?;
     work.add_gap(begun.elapsed());
@@ -63,6 +73,7 @@ pub(super) async fn hand_over(work: &mut Work<'_>, shard: &Shard<'_>) -> Result<
     keep_role(&mut link).await?;
     agreed(work, &mut sentinel, &name, &heir).await?;
     work.record(RestartRecord::HandedOver { to: heir.to_string() })?;
+    work.is_half_way = false;
     work.done(format!("{heir} is the primary, and the Sentinels say so"));
     Ok(heir)
 }
@@ -98,7 +109,8 @@ async fn is_ready(
             _ if Instant::now() < deadline && !work.stop.is_set() => {}
             Ok(_) => {
                 return Err(ActError::Unsafe(format!(
-                    "the Sentinel sees {good} of {replicas} replicas in order"
+                    "the Sentinel sees {good} of {} in order",
+                    counted(replicas as u64, "replica")
                 )));
             }
             Err(error) => return Err(error.into()),
@@ -165,12 +177,18 @@ async fn promote(
         }
     }
     work.done(format!(
-        "writes wait, {limit} ms at most; {} replicas have everything",
-        replicas.len()
+        "writes wait, {limit} ms at most; {} in step",
+        counted(replicas.len() as u64, "replica")
     ));
     work.begin_swiftly("hand-over", &node)?;
     let to = replicas.iter().map(|r| r.address.to_string()).collect();
-    work.record_swiftly(RestartRecord::HandingOver { from: node, to, back: false })?;
+    let asked = Some((sentinel.address().to_string(), name.to_owned()));
+    work.record_swiftly(RestartRecord::HandingOver {
+        from: node,
+        to,
+        back: false,
+        sentinel: asked,
+    })?;
     sentinel.call(&["SENTINEL", "FAILOVER", name]).await?;
     loop {
         if let Some(heir) = promoted_by_now(replicas).await {
@@ -207,18 +225,19 @@ async fn reopen_if_lost(link: &mut Link) -> Result<(), ActError> {
     }
 }
 
-/// Waits until a failover that has begun is over.
-async fn settle_down(sentinel: &mut Connection, name: &str) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+/// Waits until a failover that has begun is over; false when it is not by then.
+pub(super) async fn settle_down(sentinel: &mut Connection, name: &str, at_most: Duration) -> bool {
+    let deadline = Instant::now() + at_most;
     while Instant::now() < deadline {
-        let Ok(value) = sentinel.call(&["SENTINEL", "MASTER", name]).await else { return };
+        let Ok(value) = sentinel.call(&["SENTINEL", "MASTER", name]).await else { return true };
         let pairs = resp::pairs(&value);
         let flags = pairs.iter().find(|(n, _)| n == "flags").and_then(|(_, v)| resp::text(v));
         if !flags.unwrap_or_default().contains("failover_in_progress") {
-            return;
+            return true;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    false
 }
 
 /// The old primary follows the new one, and its clients are sent away.
@@ -245,7 +264,7 @@ async fn agreed(
         let words: Vec<String> =
             resp::elements(&value).unwrap_or_default().iter().filter_map(resp::text).collect();
         if words.join(":") == heir.to_string() {
-            settle_down(sentinel, name).await;
+            settle_down(sentinel, name, Duration::from_secs(30)).await;
             return Ok(());
         }
         if Instant::now() > deadline {

@@ -1,12 +1,12 @@
 //! A shell command that the user gave.
 
 use super::Account;
+use super::started::{Printed, Started};
 use crate::ActError;
 use crate::restart::boot::Boot;
 use crate::restart::process::Process;
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use unfrag_client::Address;
 
 pub(super) fn account(line: &str, address: &Address, process: Option<&Process>) -> Account {
@@ -50,19 +50,22 @@ pub(super) fn start(
     line: &str,
     address: &Address,
     output: Option<&Path>,
-) -> Result<Child, ActError> {
+) -> Result<Started, ActError> {
+    /// What is printed once we have stopped reading is no reason to die.
+    const DEAF: &str = "trap '' PIPE; exec sh -c \"$1\"";
     use std::os::unix::process::CommandExt;
     let line = filled(line, address);
     let fail =
         |e: std::io::Error| ActError::Unsafe(format!("the start command `{line}` failed: {e}"));
-    let sink = || match output {
-        Some(path) => OpenOptions::new().create(true).append(true).open(path).map(Stdio::from),
-        None => Ok(Stdio::null()),
-    };
+    let (printed, [out, err]) = Printed::to(output).map_err(fail)?;
     let mut command = Command::new("sh");
-    command.arg("-c").arg(&line).stdin(Stdio::null()).process_group(0);
-    command.stdout(sink().map_err(fail)?).stderr(sink().map_err(fail)?);
-    command.spawn().map_err(fail)
+    if output.is_some() {
+        command.args(["-c", &line]);
+    } else {
+        command.args(["-c", DEAF, "sh", &line]);
+    }
+    command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+    Ok(Started::new(command.spawn().map_err(fail)?, printed))
 }
 
 #[cfg(test)]

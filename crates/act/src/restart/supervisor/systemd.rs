@@ -4,12 +4,13 @@
 //! has loaded everything (server.c: main). So nobody waits for `systemctl start` here: it answers when it answers; and a
 //! start that systemd would break off before the data is loaded is objected to beforehand.
 
+use super::started::{Printed, Started};
 use super::{Account, Supervisor, run};
 use crate::ActError;
 use crate::restart::boot::Boot;
 use crate::restart::process::Process;
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// `0::/system.slice/redis-server.service`; a session's scope or a user's own manager is no unit of the server's.
 pub(super) fn detect(process: &Process) -> Option<Supervisor> {
@@ -75,12 +76,13 @@ fn seconds(text: &str) -> Option<u64> {
 }
 
 /// Asks for the start; whoever called looks for the server, and at how systemctl ended.
-pub(super) fn start(unit: &str) -> Result<Child, ActError> {
-    let mut command = Command::new("systemctl");
-    command.args(["start", unit]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+pub(super) fn start(unit: &str) -> Result<Started, ActError> {
     let fail =
         |e: std::io::Error| ActError::Unsafe(format!("`systemctl start {unit}` failed: {e}"));
-    command.spawn().map_err(fail)
+    let (printed, [out, err]) = Printed::to(None).map_err(fail)?;
+    let mut command = Command::new("systemctl");
+    command.args(["start", unit]).stdin(Stdio::null()).stdout(out).stderr(err);
+    Ok(Started::new(command.spawn().map_err(fail)?, printed))
 }
 
 /// The number of the unit's process; `None` while it has none.

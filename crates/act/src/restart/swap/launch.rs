@@ -18,12 +18,14 @@ use crate::restart::launch::{REHEARSED, Rehearsal, random_word, reach, rehearse,
 use crate::restart::preflight::{modules, of_running};
 use crate::restart::process::{Process, ProcessId};
 use crate::restart::record::{RestartRecord, SecondRecord};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use unfrag_client::{Address, Connection};
+use unfrag_model::text::counted;
 
 /// Settings that the second process has of its own until it takes over, and what for.
 const OWN: [(&str, &str); 7] = [
@@ -81,7 +83,7 @@ pub(super) async fn launch(work: &mut Work<'_>) -> Result<Pair, ActError> {
         record,
     };
     work.done(format!("process {}", pair.record.second.as_ref().map_or(0, |p| p.pid)));
-    match carry(work, &mut pair).await {
+    match carry(work, &mut pair, Some(&rehearsal)).await {
         Ok(()) => Ok(pair),
         Err(error) => {
             pair.revert().await;
@@ -350,7 +352,8 @@ async fn emptied(
     let keys = info.keys().unwrap_or(0);
     if keys > 0 {
         return Err(ActError::Unsafe(format!(
-            "the second process came up with {keys} keys of its own"
+            "the second process came up with {} of its own",
+            counted(keys, "key")
         )));
     }
     Ok(())
@@ -371,8 +374,12 @@ fn join_group(process: &Process, record: &SecondRecord) {
     }
 }
 
-/// Modules, users, settings: the same as the first one's, or an error.
-pub(super) async fn carry(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), ActError> {
+/// Modules, users, settings: the same as the first one's, or an error. `start` is what its start gives it by itself.
+pub(super) async fn carry(
+    work: &mut Work<'_>,
+    pair: &mut Pair,
+    start: Option<&Rehearsal>,
+) -> Result<(), ActError> {
     let (facts, node) = (work.facts, work.facts.target());
     work.begin_or_go_on("carry", &node)?;
     let theirs = modules(&mut pair.second.connection).await;
@@ -396,17 +403,27 @@ pub(super) async fn carry(work: &mut Work<'_>, pair: &mut Pair) -> Result<(), Ac
     };
     // From here on it knows the same users: we come as ourselves.
     pair.second = Link::open(&pair.second.address.clone(), work.options).await?;
-    let changed = settings(work, pair).await?;
+    let mut carried = settings(work, pair).await?;
+    if let Some(start) = start {
+        // Those it was started with are carried as well.
+        let given = facts.configuration.differences(&start.configuration, &REHEARSED);
+        carried.extend(given.into_iter().map(|d| d.name));
+    }
     if !acl::are_equal(&mut pair.first.connection, &mut pair.second.connection).await? {
         return Err(ActError::Unsafe("the users of both processes differ".to_owned()));
     }
     work.record(RestartRecord::Settle { settings: pair.settle.clone() })?;
-    work.done(format!("{users} users, {} modules, {changed} settings", facts.modules.len()));
+    work.done(format!(
+        "{}, {}, {} beyond what its start says",
+        counted(users as u64, "user"),
+        counted(facts.modules.len() as u64, "module"),
+        counted(carried.len() as u64, "setting")
+    ));
     Ok(())
 }
 
 /// Settings that still differ are set, one by one; what cannot be set is a reason to stop.
-async fn settings(work: &mut Work<'_>, pair: &mut Pair) -> Result<usize, ActError> {
+async fn settings(work: &mut Work<'_>, pair: &mut Pair) -> Result<BTreeSet<String>, ActError> {
     set_differing(&work.facts.configuration, pair, &[]).await
 }
 
@@ -414,7 +431,7 @@ async fn settings(work: &mut Work<'_>, pair: &mut Pair) -> Result<usize, ActErro
 pub(in crate::restart) async fn the_same_settings(
     ours: &Configuration,
     pair: &mut Pair,
-) -> Result<usize, ActError> {
+) -> Result<BTreeSet<String>, ActError> {
     let mut but: Vec<&str> = OWN.iter().map(|(name, _)| *name).collect();
     but.extend(["masterauth", "masteruser", "tls-replication", "auto-aof-rewrite-percentage"]);
     // What a first process was given, and is given back by its journal.
@@ -426,7 +443,7 @@ async fn set_differing(
     ours: &Configuration,
     pair: &mut Pair,
     more: &[&str],
-) -> Result<usize, ActError> {
+) -> Result<BTreeSet<String>, ActError> {
     let mut but: Vec<&str> = vec!["port", "tls-port", "unixsocket", "appendonly", "replicaof"];
     let settled: Vec<String> = pair.settle.iter().map(|(name, _)| name.clone()).collect();
     but.extend(settled.iter().map(String::as_str));
@@ -440,7 +457,7 @@ async fn set_differing(
     }
     let second = Configuration::read(&mut pair.second.connection).await?;
     match ours.differences(&second, &but).first() {
-        None => Ok(differences.len()),
+        None => Ok(differences.into_iter().map(|d| d.name).collect()),
         Some(left) => Err(ActError::Unsafe(format!(
             "the second process cannot be given the setting {}",
             left.shown()

@@ -165,7 +165,8 @@ pub(super) async fn give_back(
     work.begin_surely("sync", &work.facts.target())?;
     synced(work, &mut back, begun).await?;
     work.done(format!("{:.1} s", begun.elapsed().as_secs_f64()));
-    super::launch::carry(work, &mut back).await?;
+    let next = work.facts.next.as_ref().ok();
+    super::launch::carry(work, &mut back, next).await?;
     exchange_surely(work, &mut back).await?;
     after(work, &mut back).await?;
     prove(work, &mut unit).await

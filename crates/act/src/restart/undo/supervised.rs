@@ -1,16 +1,16 @@
 //! A supervised swap that was killed. While the first process lives, the way is back to it; without it, forward to a
 //! process that the supervisor has started. Who serves keeps serving until the other one has everything.
 
-use super::{APPEARS, WAITS, address, find, find_link, go_back};
+use super::{APPEARS, WAITS, address, comes_up, find, find_link, go_back};
 use crate::ActError;
 use crate::journal::Unfinished;
 use crate::link::Link;
 use crate::restart::acl;
 use crate::restart::configuration::Configuration;
-use crate::restart::execute::up_again;
 use crate::restart::plain::unpause;
 use crate::restart::process::ProcessId;
 use crate::restart::record::{Phase, RestartRecord, SecondRecord, SupervisedRecord};
+use crate::restart::supervisor::Started;
 use crate::restart::swap::pair::{
     Pair, own_files, revert_files, set_ports, state, write_append_only,
 };
@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use unfrag_client::ConnectOptions;
+use unfrag_model::text::counted;
 
 /// A hand-over that the servers give up is asked for so often.
 const TRIES: usize = 5;
@@ -295,25 +296,15 @@ impl Undo<'_> {
     /// The supervisor starts it as it always does.
     async fn start_anew(&self, why: &str) -> Result<String, ActError> {
         let at = address(&self.away.address)?;
+        let (supervisor, output) = (&self.unit.supervisor, self.unit.output.as_deref());
+        let mut started = Started::default();
         if Link::open(&at, self.options).await.is_err() {
-            drop(self.unit.supervisor.start(&at, self.unit.output.as_deref()).await?);
+            started = supervisor.start(&at, output).await?;
         }
-        let begun = Instant::now();
-        loop {
-            if let Some((_, info)) = up_again(&at, self.options, &self.run.run_id).await {
-                let keys = info.keys().unwrap_or(0);
-                return Ok(format!("{why}: started by its supervisor with {keys} keys from disk"));
-            }
-            if begun.elapsed() > WAITS
-                || (!super::is_listening(&at).await && begun.elapsed() > APPEARS)
-            {
-                return Err(ActError::Unsafe(format!(
-                    "{at} does not come up: start it by hand (`{}`) and look at its log",
-                    self.unit.supervisor
-                )));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let (_, info) =
+            comes_up(&at, self.options, &self.run.run_id, &mut started, supervisor).await?;
+        let keys = counted(info.keys().unwrap_or(0), "key");
+        Ok(format!("{why}: started by its supervisor with {keys} from disk"))
     }
 }
 

@@ -79,20 +79,22 @@ pub(in crate::restart) async fn start(
     serving: &Link,
     wait_max: Duration,
 ) -> Result<(Link, ProcessId), ActError> {
-    let child = unit.supervisor.start(address, unit.output.as_deref()).await?;
-    drop(child);
+    let mut started = unit.supervisor.start(address, unit.output.as_deref()).await?;
     let begun = Instant::now();
     let port = super::super::port(away, 2).unwrap_or(0);
     let spare = Address::tcp(&away.host, port);
     let not_there = |why: &str| {
+        let start = unit.supervisor.typed_for(address);
         ActError::Unsafe(format!(
-            "the supervisor was told to start it (`{}`) and {why}; the second process serves meanwhile",
-            unit.supervisor
+            "its start was ordered (`{start}`), and {why}; the second process serves meanwhile"
         ))
     };
     let mut link = loop {
         if let Some(link) = answering(&spare, &serving.options, serving, away).await {
             break link;
+        }
+        if let Some(why) = started.failed() {
+            return Err(not_there(&why));
         }
         if begun.elapsed() > APPEARS.min(wait_max) {
             return Err(not_there(&format!("nothing answers at {spare}")));
