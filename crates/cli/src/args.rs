@@ -40,7 +40,7 @@ pub(crate) enum Command {
     Fix(Box<FixArgs>),
     /// Start it afresh and lose nothing: swap, rolling or plain, the gentlest that works here.
     Restart(Box<crate::restart_args::RestartArgs>),
-    /// Put back what an interrupted fix or restart changed, and delete what it set aside.
+    /// Put back what an interrupted fix, restart or reshape changed, and delete what it set aside.
     Undo(Box<UndoArgs>),
     /// Which keys hold the memory, by pattern; what would hashes or compression save?
     Keys(Box<crate::keys_args::KeysArgs>),
@@ -295,7 +295,7 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AclArgs {
-    /// The command: check, fix, undo, rdb.
+    /// The command: check, fix, restart, reshape, undo, rdb, keys, watch, top.
     #[arg(default_value = "check")]
     pub(crate) command: String,
     /// The user's name in the line printed.

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 #[command(
-    after_help = "A TARGET is a server, a snapshot (a path, or - for standard input), or several of either.\nThe SQL of docs/keys-queries.md reads folders of -o parquet."
+    after_help = "A TARGET is a server, a snapshot (a path, or - for standard input), or several of either.\np50 and p99 are the largest size seen in the quarter of a doubling that the quantile falls in: exact where a pattern's keys are of one size, at most a quarter too high.\nA server that had no replica keeps a replication backlog (repl-backlog-size) after a stream, until repl-backlog-ttl is over.\nThe SQL of docs/keys-queries.md reads folders of -o parquet."
 )]
 pub(crate) struct KeysArgs {
     #[command(subcommand)]
@@ -54,7 +54,7 @@ pub(crate) struct SizeForArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "From a server")]
 pub(crate) struct LiveArgs {
-    /// End after this: 90s, 15m, 2h. What was read until then is reported, and that it is a part.
+    /// End after this: 90s, 15m, 2h. What was read until then is reported, and that it is a part (exit 0).
     #[arg(long, value_name = "TIME", value_parser = crate::args::duration)]
     pub(crate) deadline: Option<Duration>,
     /// stream (a snapshot as a replica gets it: one fork, exact) or scan (each key in turn, of a replica if there is one:
@@ -67,7 +67,7 @@ pub(crate) struct LiveArgs {
     /// Milliseconds that a scan may add to the slowest answers others get (p99): it slows down above.
     #[arg(long, value_name = "MS", default_value_t = 2)]
     pub(crate) latency_budget: u32,
-    /// Go on with a scan where an earlier one ended, as it printed.
+    /// Go on with a scan where an earlier one ended, as it printed. The report is of the rest alone: parts cannot be joined.
     #[arg(long, value_name = "POSITION")]
     pub(crate) resume: Option<unfrag_client::scan::Position>,
     /// Read although the server's fork may run out of room.
@@ -94,7 +94,7 @@ pub(crate) struct OutArgs {
         hide_possible_values = true
     )]
     pub(crate) output: KeysOutput,
-    /// Rows of csv and parquet: patterns, keys.
+    /// Rows of csv and parquet: patterns, or keys (of snapshots only: `unfrag rdb fetch` brings a server's).
     #[arg(
         long,
         value_enum,

@@ -142,7 +142,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let client = cause
         .downcast_ref::<unfrag_client::ClientError>()
         .and_then(unfrag_client::ClientError::hint);
-    client.or_else(|| cause.downcast_ref::<unfrag_client::files::FileError>()?.hint())
+    let file = || cause.downcast_ref::<unfrag_client::files::FileError>()?.hint();
+    let snapshot = || cause.downcast_ref::<crate::commands::rdb::Unreadable>()?.hint();
+    client.or_else(file).or_else(snapshot)
 }
 
 /// The locale says UTF-8, or says nothing (a pipe, a container).

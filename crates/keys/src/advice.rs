@@ -49,6 +49,9 @@ pub struct Advice {
     /// Ways that were compared, with what each would leave.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<Tried>,
+    /// It cannot be done in this Cluster with these names: keys that would become one are in different slots.
+    #[serde(skip)]
+    pub crosses_slots: bool,
 }
 
 /// One way among several.

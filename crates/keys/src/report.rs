@@ -133,6 +133,21 @@ impl Analysis {
         });
     }
 
+    /// Something to be known of all that was read so far.
+    pub fn remark(&mut self, text: &str) {
+        self.sources.iter_mut().for_each(|source| source.remarks.push(text.to_owned()));
+    }
+
+    /// The snapshot did not stop where it ends: we stopped reading it.
+    #[must_use]
+    pub fn ended_early(mut self, why: &str) -> Self {
+        for problem in self.sources.iter_mut().filter_map(|s| s.problem.as_mut()) {
+            problem.kind = crate::scanned::ENDED_EARLY;
+            why.clone_into(&mut problem.message);
+        }
+        self
+    }
+
     /// Takes over another one, of another node of a deployment or another file.
     pub fn join(&mut self, other: Self) {
         unfrag_rdb::Tally::join(&mut self.tally, other.tally);
@@ -150,7 +165,8 @@ impl Analysis {
         let patterns = pattern::all(&tally.tree);
         let total = self.total();
         let context = advice::Context::new(&patterns, tally, &self.size_for, total.bytes);
-        let advice = advice::all(&context);
+        let (advice, advice_with_hash_tags) =
+            advice::all(&context).into_iter().partition(|advice| !advice.crosses_slots);
         let not_packed_for_ttl = advice::pack::left_out_for_ttl(&context);
         let omitted = patterns.iter().skip(PATTERNS_MAX).fold(Sum::default(), |mut sum, p| {
             sum.join(Sum { keys: p.stats.keys, bytes: p.stats.bytes });
@@ -193,6 +209,7 @@ impl Analysis {
             by_slot: slots(&tally.slots),
             fragmentation: malloc_stats.map(|stats| owner::owners(stats, &patterns)),
             advice,
+            advice_with_hash_tags,
             not_packed_for_ttl,
             about: tally.about.clone(),
             sources: self.sources.clone(),
@@ -321,6 +338,9 @@ pub struct Report {
     pub fragmentation: Option<Vec<BinOwners>>,
     /// What would save memory, most first.
     pub advice: Vec<Advice>,
+    /// What would save memory in this Cluster if names had hash tags; as they are it cannot be done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub advice_with_hash_tags: Vec<Advice>,
     /// Small strings that were not considered for packing because some of their pattern expire.
     pub not_packed_for_ttl: Sum,
     /// What the snapshot says of itself.
@@ -427,7 +447,7 @@ impl Report {
             }
         };
         self.patterns.iter_mut().for_each(|row| hidden(&mut row.pattern));
-        for advice in &mut self.advice {
+        for advice in self.advice.iter_mut().chain(&mut self.advice_with_hash_tags) {
             let before = advice.pattern.clone();
             hidden(&mut advice.pattern);
             if advice.pattern != before {

@@ -9,8 +9,21 @@ use unfrag_rdb::reader::Key;
 use unfrag_rdb::size::{KeySize, Observer, SizeFor, Total, TypeSize, table, table_bytes};
 use unfrag_rdb::{Problem, SizeReport};
 
-/// The kind of the problem in a report of a part of the keys.
+/// The kind of the problem of a source of which only a part was read, because no more time was given.
 pub const ENDED_EARLY: &str = "ended-early";
+/// The same, because somebody ended it.
+pub const INTERRUPTED: &str = "interrupted";
+/// The same, because the server went away.
+pub const LOST: &str = "lost";
+
+/// Why not all keys were told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// [`ENDED_EARLY`], [`INTERRUPTED`] or [`LOST`].
+    pub kind: &'static str,
+    /// For people: why, and how to go on.
+    pub message: String,
+}
 
 /// One key as a server tells of it.
 #[derive(Debug, Clone, Copy)]
@@ -107,8 +120,8 @@ impl Scanned {
         sum.elements = sum.elements.saturating_add(sized.elements);
     }
 
-    /// All that was told. `ended_early` says why, and how to go on.
-    pub fn end(mut self, ended_early: Option<String>, remarks: &[String]) -> Analysis {
+    /// All that was told; `early` where that is not all there is.
+    pub fn end(mut self, early: Option<Ended>, remarks: &[String]) -> Analysis {
         // MEMORY USAGE counts a key's entry and not the table that it stands in.
         let table = |keys: u64| table_bytes(&self.size_for, table(&self.size_for, keys), keys);
         let tables: u64 = self
@@ -118,12 +131,12 @@ impl Scanned {
             .sum();
         self.total.table_bytes = tables;
         self.total.bytes = self.total.bytes.saturating_add(tables);
-        let problem = ended_early.map(|message| Problem {
+        let problem = early.map(|ended| Problem {
             offset: self.total.keys,
             db: None,
             key: None,
-            kind: ENDED_EARLY,
-            message,
+            kind: ended.kind,
+            message: ended.message,
         });
         let sizes = SizeReport {
             schema: "unfrag.rdb-size/1",
@@ -201,7 +214,8 @@ mod tests {
             };
             scanned.add(&key);
         }
-        let report = scanned.end(Some("ended".to_owned()), &[]).report(None);
+        let ended = Ended { kind: ENDED_EARLY, message: "ended".to_owned() };
+        let report = scanned.end(Some(ended), &[]).report(None);
         assert_eq!(
             (report.total.keys, report.total.bytes - report.total.table_bytes),
             (100, 12_000)

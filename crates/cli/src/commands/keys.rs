@@ -13,7 +13,8 @@ use crate::render::keys as render;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use unfrag_keys::{Analysis, Options};
+use unfrag_keys::report::NOT_READ;
+use unfrag_keys::{Analysis, Options, scanned};
 use unfrag_model::MallocStats;
 use unfrag_rdb::SizeFor;
 use unfrag_rdb::size::{Allocator, Server};
@@ -34,16 +35,28 @@ pub(crate) fn run(args: &KeysArgs, printer: &Printer) -> anyhow::Result<Exit> {
         of_files(args, &files)?.report(stats.as_ref())
     };
     output::patterns(args, &report, printer)?;
-    let is_whole = report.sources.iter().all(|s| s.problem.is_none());
-    Ok(if is_whole { Exit::Fine } else { Exit::Unreadable })
+    let exits = report.sources.iter().filter_map(|s| Some(of_part(s.problem.as_ref()?.kind)));
+    Ok(exits.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Fine))
+}
+
+/// The code for a source that was not read to its end. Where that was the deadline, all was done that was asked for.
+fn of_part(kind: &str) -> Exit {
+    match kind {
+        scanned::ENDED_EARLY => Exit::Fine,
+        scanned::INTERRUPTED => Exit::RolledBack,
+        scanned::LOST | NOT_READ => Exit::Unreachable,
+        _ => Exit::Unreadable,
+    }
 }
 
 /// The targets that are files; all or none.
 fn files(args: &KeysArgs) -> anyhow::Result<Vec<PathBuf>> {
     let (files, servers): (Vec<&String>, Vec<&String>) =
         args.connect.targets.iter().partition(|target| is_file(target));
-    if !files.is_empty() && !servers.is_empty() {
-        let message = "name servers or snapshots, not both".to_owned();
+    if let (Some(file), Some(server)) = (files.first(), servers.first()) {
+        let message = format!(
+            "name servers or snapshots, not both: `{file}` is a snapshot, and `{server}`, which is no file here, would be a server"
+        );
         return Err(UsageError { message }.into());
     }
     Ok(files.into_iter().map(PathBuf::from).collect())
@@ -68,7 +81,16 @@ fn of_files(args: &KeysArgs, files: &[PathBuf]) -> anyhow::Result<Analysis> {
             None => whole = Some(analysis),
         }
     }
-    Ok(whole.ok_or_else(|| UsageError { message: "name a snapshot".to_owned() })?)
+    let mut whole = whole.ok_or_else(|| UsageError { message: "name a snapshot".to_owned() })?;
+    let first = files.first().map(PathBuf::as_path);
+    if args.size.server.is_none() && first.and_then(unfrag_keys::report::written_by).is_none() {
+        whole.remark(&format!(
+            "sized for {}, because a pipe, or a file that does not begin with it, does not tell beforehand which server it is \
+             of: --for names another",
+            size_for.server.name()
+        ));
+    }
+    Ok(whole)
 }
 
 fn options(args: &KeysArgs) -> Options {

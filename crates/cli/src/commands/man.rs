@@ -6,7 +6,9 @@ use crate::printer::Printer;
 use clap::CommandFactory;
 
 pub(crate) fn run(printer: &Printer) -> anyhow::Result<Exit> {
-    let command = Cli::command();
+    let mut command = Cli::command();
+    // Built as a whole: by itself a subcommand would give `-h`, which is the host here, to its help.
+    command.build();
     let mut page = vec![];
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
     for sub in command.get_subcommands() {

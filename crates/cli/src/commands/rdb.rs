@@ -38,6 +38,22 @@ pub(crate) struct Unreadable {
     source: std::io::Error,
 }
 
+impl Unreadable {
+    /// What to do.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self.source.kind() {
+            std::io::ErrorKind::NotFound => Some(
+                "a server's own is where CONFIG GET dir and CONFIG GET dbfilename say; `unfrag rdb fetch` brings one",
+            ),
+            std::io::ErrorKind::IsADirectory => Some("name the files in it, such as *.rdb"),
+            std::io::ErrorKind::PermissionDenied => {
+                Some("run it as a user who may read it; servers write it for their own user alone")
+            }
+            _ => None,
+        }
+    }
+}
+
 pub(crate) fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Unreadable + '_ {
     |source| Unreadable { path: path.display().to_string(), source }
 }

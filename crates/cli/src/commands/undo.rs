@@ -1,4 +1,4 @@
-//! `unfrag undo`: finish the clean-up of a fix or a restart that was killed.
+//! `unfrag undo`: finish the clean-up of a fix, a restart or a reshape that was killed.
 
 use crate::args::{Form, UndoArgs};
 use crate::exit::{self, Exit};

@@ -6,6 +6,7 @@ use unfrag_keys::Advice;
 use unfrag_keys::Report;
 use unfrag_keys::diff::Diff;
 use unfrag_keys::pattern::Branch;
+use unfrag_keys::scanned;
 use unfrag_keys::top::Big;
 use unfrag_model::text::{columns, cut, printable, wrap};
 use unfrag_model::{human as bytes, signed_human};
@@ -14,6 +15,8 @@ use unfrag_model::{human as bytes, signed_human};
 const TREE_LINES: usize = 20;
 const ADVICE: usize = 5;
 const BIGGEST: usize = 5;
+/// Packing that only hash tags would make possible.
+const TAGGED: usize = 3;
 /// Branches with less than one in this many bytes are summed up.
 const SHOWN_SHARE: u64 = 200;
 /// Columns of a bar.
@@ -21,6 +24,9 @@ const BAR: usize = 10;
 
 /// The whole report.
 pub(crate) fn report(report: &Report, verbose: bool, paint: Paint) -> String {
+    if let Some(nothing) = nothing_read(report, paint) {
+        return nothing;
+    }
     let mut lines = head(report, paint);
     lines.extend(tree(report, verbose, paint));
     lines.extend(types(report, paint));
@@ -30,6 +36,26 @@ pub(crate) fn report(report: &Report, verbose: bool, paint: Paint) -> String {
     lines.extend(advice(report, verbose, paint));
     lines.extend(limits(report, paint));
     lines.join("\n") + "\n"
+}
+
+/// One file of which nothing could be read has no keys, but that is not what there is to say.
+fn nothing_read(report: &Report, paint: Paint) -> Option<String> {
+    let [source] = report.sources.as_slice() else { return None };
+    let problem = source.problem.as_ref().filter(|p| !is_of_time(p.kind))?;
+    let name = printable(&source.source);
+    (report.total.keys == 0).then(|| {
+        let answer = format!(
+            "nothing was read of {name}: it stops at byte {}: {}",
+            problem.offset,
+            printable(&problem.message)
+        );
+        let hint = format!("{} unfrag rdb verify {name}   tells what it is", paint.arrow());
+        format!(
+            "{}\n  {}\n",
+            paint.bold(&wrap(&answer, paint.width, 0)),
+            wrap(&hint, paint.width, 4)
+        )
+    })
 }
 
 fn head(report: &Report, paint: Paint) -> Vec<String> {
@@ -51,6 +77,8 @@ fn head(report: &Report, paint: Paint) -> Vec<String> {
             name(&most.pattern)
         ),
     };
+    let is_part = report.sources.iter().any(|s| s.problem.is_some());
+    let answer = if is_part { format!("only a part was read: {answer}") } else { answer };
     let mut lines = vec![paint.bold(&wrap(&answer, paint.width, 0))];
     if let Some(best) = report.advice.first() {
         let saved = format!(
@@ -251,7 +279,9 @@ fn big_line(big: &Big, paint: Paint) -> String {
 }
 
 fn fragmentation(report: &Report, paint: Paint) -> Vec<String> {
-    let Some(bins) = report.fragmentation.as_ref().filter(|b| !b.is_empty()) else {
+    // Of no keys nothing can be told.
+    let known = report.fragmentation.as_ref().filter(|b| !b.is_empty() && report.total.keys > 0);
+    let Some(bins) = known else {
         return vec![];
     };
     let mut lines = vec![String::new(), paint.dim("  fragmented bins, and who lives in them")];
@@ -337,7 +367,7 @@ fn advice(report: &Report, verbose: bool, paint: Paint) -> Vec<String> {
 }
 
 /// A command in lines that a shell takes as one: broken between words, never inside quotes.
-fn typed(command: &str, width: usize, indent: usize) -> String {
+pub(crate) fn typed(command: &str, width: usize, indent: usize) -> String {
     let mut words: Vec<String> = vec![];
     for piece in command.split(' ') {
         match words.last_mut().filter(|word| word.matches('\'').count() % 2 == 1) {
@@ -362,6 +392,11 @@ fn typed(command: &str, width: usize, indent: usize) -> String {
     text
 }
 
+/// It ended, rather than that the data did.
+fn is_of_time(kind: &str) -> bool {
+    matches!(kind, scanned::ENDED_EARLY | scanned::INTERRUPTED | scanned::LOST)
+}
+
 /// What a limit or damage keeps from being said.
 fn limits(report: &Report, paint: Paint) -> Vec<String> {
     let mut notes = vec![];
@@ -371,6 +406,17 @@ fn limits(report: &Report, paint: Paint) -> Vec<String> {
              is left out"
                 .to_owned(),
         );
+    }
+    for advice in report.advice_with_hash_tags.iter().take(TAGGED) {
+        notes.push(format!(
+            "packing {} ({} in {} keys) is not counted above: in a Cluster its keys are in different slots, and only those of one \
+             slot can become one hash. With the same hash tag in the names of all that belong together, as \
+             {{user:1}}:name and {{user:1}}:mail, they would be in one, and {} would be saved",
+            name(&advice.pattern),
+            bytes(advice.bytes_now),
+            grouped(advice.keys),
+            bytes(advice.saves())
+        ));
     }
     let skipped = &report.not_packed_for_ttl;
     if skipped.keys > 0 {
@@ -390,7 +436,7 @@ fn limits(report: &Report, paint: Paint) -> Vec<String> {
             let why = printable(&problem.message);
             notes.push(format!("{name} was not read, and nothing above is of its keys: {why}"));
         } else if let Some(problem) = &source.problem
-            && problem.kind == unfrag_keys::scanned::ENDED_EARLY
+            && is_of_time(problem.kind)
         {
             let why = printable(&problem.message);
             notes.push(format!("{name}: {why}; everything above is of what was read"));

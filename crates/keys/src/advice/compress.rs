@@ -22,6 +22,8 @@ const DICTIONARY_SAMPLES: usize = 16;
 /// Most bytes of a dictionary: a tenth of what it is trained on is plenty.
 const DICTIONARY_BYTES: usize = 16 << 10;
 const ZSTD_LEVEL: i32 = 3;
+/// The way that needs something kept beside the data.
+const DICTIONARY: &str = "zstd+dictionary";
 
 pub(super) fn advise(context: &Context<'_>) -> Vec<Advice> {
     context.patterns.iter().filter_map(|pattern| one(context, pattern)).collect()
@@ -50,12 +52,20 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
         })
         .collect();
     tried.sort_by_key(|t| t.bytes_after);
-    let best = tried.first()?.clone();
-    if (stats.bytes.saturating_sub(best.bytes_after)) * 100 < stats.bytes * SAVING_PERCENT {
-        return None;
-    }
-    // Codecs that need nothing kept beside the data can be applied by unfrag itself.
-    let plain = tried.iter().find(|t| !t.name.contains('+'));
+    // What the command printed reaches: `reshape` keeps nothing beside the data, so it has no dictionary.
+    let is_worth = |t: &&Tried| {
+        (stats.bytes.saturating_sub(t.bytes_after)) * 100 >= stats.bytes * SAVING_PERCENT
+    };
+    let plain = tried.iter().filter(|t| t.name != DICTIONARY).find(is_worth);
+    let dictionary = tried.iter().find(|t| t.name == DICTIONARY).filter(is_worth);
+    let best = plain.or(dictionary)?.clone();
+    let beyond = dictionary.filter(|d| d.bytes_after < best.bytes_after).map_or_else(String::new, |d| {
+        format!(
+            ". With a dictionary trained on such values, which your application would have to keep and `reshape` does not, zstd \
+             leaves {}",
+            unfrag_model::human(d.bytes_after)
+        )
+    });
     let next = plain.zip(typed::glob(&pattern.shape)).map(|(codec, glob)| {
         let codec = &codec.name;
         let min = min_size(&samples);
@@ -71,12 +81,17 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
         is_safe: false,
         why: format!(
             "{} sampled values compressed with {}: this is what they would take, rounded to size classes. Readers must \
-             decompress; commands that change a value in place (APPEND, SETRANGE, INCR, GETRANGE) no longer work on it",
+             decompress; commands that change a value in place (APPEND, SETRANGE, INCR, GETRANGE) no longer work on it{beyond}",
             samples.len(),
-            best.name
+            if best.name == DICTIONARY {
+                "zstd and a dictionary that your application would have to keep"
+            } else {
+                &best.name
+            }
         ),
         next,
         tried,
+        crosses_slots: false,
     })
 }
 
@@ -106,8 +121,7 @@ struct Codec<'s> {
 fn codecs<'s>(samples: &[&'s Sample]) -> Vec<Codec<'s>> {
     let plain: [(&'static str, Compress); 3] = [
         ("zlib", Box::new(zlib)),
-        // Without its length in front a reader could not decode it.
-        ("lz4", Box::new(|v: &[u8]| Some(lz4_flex::block::compress_prepend_size(v).len()))),
+        ("lz4", Box::new(lz4)),
         ("zstd", Box::new(|v: &[u8]| zstd::bulk::compress(v, ZSTD_LEVEL).ok().map(|c| c.len()))),
     ];
     let mut codecs: Vec<Codec<'s>> = plain
@@ -120,13 +134,18 @@ fn codecs<'s>(samples: &[&'s Sample]) -> Vec<Codec<'s>> {
             compressor.ok()?.compress(value).ok().map(|c| c.len())
         };
         let strangers = samples.iter().copied().skip(1).step_by(2).collect();
-        codecs.push(Codec {
-            name: "zstd+dictionary",
-            compress: Box::new(with),
-            tried_on: strangers,
-        });
+        codecs.push(Codec { name: DICTIONARY, compress: Box::new(with), tried_on: strangers });
     }
     codecs
+}
+
+/// A frame with its length, as `reshape` writes it.
+fn lz4(value: &[u8]) -> Option<usize> {
+    let mut about = lz4_flex::frame::FrameInfo::new();
+    about.content_size = Some(value.len() as u64);
+    let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(about, Vec::new());
+    encoder.write_all(value).ok()?;
+    encoder.finish().ok().map(|c| c.len())
 }
 
 fn zlib(value: &[u8]) -> Option<usize> {

@@ -45,5 +45,6 @@ pub(super) fn advise(context: &Context<'_>) -> Vec<Advice> {
         ),
         next: None,
         tried: Vec::new(),
+        crosses_slots: false,
     }]
 }

@@ -26,6 +26,7 @@ pub(super) fn advise(context: &Context<'_>) -> Vec<Advice> {
                     .to_owned(),
                 next: None,
                 tried: Vec::new(),
+        crosses_slots: false,
             })
         })
         .collect()

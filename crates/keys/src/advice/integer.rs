@@ -46,6 +46,7 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
         ),
         next: None,
         tried: Vec::new(),
+        crosses_slots: false,
     })
 }
 

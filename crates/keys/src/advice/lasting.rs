@@ -32,6 +32,7 @@ pub(super) fn advise(context: &Context<'_>) -> Vec<Advice> {
                 ),
                 next: None,
                 tried: Vec::new(),
+        crosses_slots: false,
             }
         })
         .collect()

@@ -89,7 +89,8 @@ fn thing(context: &Context<'_>, fields: &[&Pattern<'_>]) -> Option<Advice> {
     let tables = table_bytes(&estimator, keys, hashes);
     let expiring = fields.iter().map(|p| p.stats.expiring().keys).sum();
     let has_tag = fields.iter().all(|p| p.has_hash_tag());
-    let next = typed::template(&stem).map(|stem| {
+    let crosses = crosses_slots(context, has_tag);
+    let next = typed::template(&stem).filter(|_| !crosses).map(|stem| {
         let into = stem.trim_end_matches(|c: char| c.is_ascii_punctuation() && c != '}');
         format!("unfrag reshape hash --match '{stem}{{field}}' --into '{into}'")
     });
@@ -102,16 +103,16 @@ fn thing(context: &Context<'_>, fields: &[&Pattern<'_>]) -> Option<Advice> {
         confidence: Confidence::of_samples(
             fields.iter().map(|p| p.stats.reservoir.samples().len()).min().unwrap_or(0),
         ),
-        is_safe: expiring == 0 && !crosses_slots(context, has_tag),
+        is_safe: expiring == 0 && !crosses,
         why: format!(
             "{} fields a thing, as fields of one packed hash each: {hashes} keys instead of {keys}. All values sampled are \
-             within hash-max-listpack-value. {}{}",
+             within hash-max-listpack-value. {}",
             fields.len(),
-            of_expiry(expiring),
-            of_slots(context, has_tag)
+            of_expiry(expiring)
         ),
         next,
         tried: Vec::new(),
+        crosses_slots: crosses,
     })
 }
 
@@ -130,15 +131,6 @@ fn of_expiry(expiring: u64) -> String {
 /// In a Cluster, keys that become one must be in one slot.
 fn crosses_slots(context: &Context<'_>, has_tag: bool) -> bool {
     context.tally.options.by_slot && !has_tag
-}
-
-fn of_slots(context: &Context<'_>, has_tag: bool) -> &'static str {
-    if crosses_slots(context, has_tag) {
-        ". In a Cluster these keys are in different slots: only keys with a hash tag in common, as {user:1}:name, can become \
-         one"
-    } else {
-        ""
-    }
 }
 
 /// Bytes of one hash made of the samples: each field is in as many trials as things have it.
@@ -195,7 +187,11 @@ fn numbered(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
         priced.into_iter().find(|(_, after)| now.saturating_sub(*after) * 20 >= saving * 19)?;
     let expiring = pattern.stats.expiring().keys;
     let starts_alike = pattern.parts.len() > 1;
-    let next = typed::template(&pattern.shape).filter(|_| starts_alike).map(|keys| {
+    // A tag that ends before the number is the same for all.
+    let ends_with_id = pattern.shape.last() == Some(&Placeholder::Id.byte());
+    let crosses = crosses_slots(context, pattern.has_hash_tag() && ends_with_id);
+    let is_typed = starts_alike && !crosses;
+    let next = typed::template(&pattern.shape).filter(|_| is_typed).map(|keys| {
         // Under a name of its own: `seen:{id/100}` would have the form of a key.
         let into = keys.replacen("{id}", &format!("{{id/{fields}}}"), 1);
         format!("unfrag reshape hash --match '{keys}' --into 'h:{into}'")
@@ -207,16 +203,16 @@ fn numbered(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
         bytes_now: now,
         bytes_after: after,
         confidence: Confidence::of_samples(samples.len()).min(Confidence::Medium),
-        is_safe: expiring == 0 && !crosses_slots(context, false),
+        is_safe: expiring == 0 && !crosses,
         why: format!(
             "numbered strings, {fields} in one packed hash: key {{id / {fields}}}, field {{id % {fields}}}. \
              Bytes hold if the numbers are dense; where few of them exist, hash the id into as many buckets \
-             instead. hash-max-listpack-entries must stay at {fields} or more. {}{}",
-            of_expiry(expiring),
-            of_slots(context, false)
+             instead. hash-max-listpack-entries must stay at {fields} or more. {}",
+            of_expiry(expiring)
         ),
         next,
         tried: Vec::new(),
+        crosses_slots: crosses,
     })
 }
 

@@ -55,5 +55,6 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
         ),
         next: None,
         tried: Vec::new(),
+        crosses_slots: false,
     })
 }

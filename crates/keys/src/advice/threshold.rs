@@ -58,5 +58,6 @@ fn one(context: &Context<'_>, pattern: &Pattern<'_>) -> Option<Advice> {
         ),
         next: (!settings.is_empty()).then(|| settings.join("; ")),
         tried: Vec::new(),
+        crosses_slots: false,
     })
 }

@@ -282,15 +282,32 @@ fn stream(
     options: Options,
     deadline: Option<Instant>,
 ) -> anyhow::Result<Analysis> {
-    let mut failed = None;
-    let until = Until { reader, deadline, failed: &mut failed };
+    let (mut failed, mut is_cut) = (None, false);
+    let until = Until { reader, deadline, failed: &mut failed, is_cut: &mut is_cut };
     let name = source.address.to_string();
     let analysis = Analysis::of_reader(&name, until, &source.size_for, options)
         .with_context(|| format!("failed to read the snapshot of {name}"))?;
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(analysis),
+        None if is_cut => Ok(remarked(analysis.ended_early("ended at the deadline"), source)),
+        None => Ok(remarked(analysis, source)),
     }
+}
+
+/// A server that had no replica keeps a backlog for one from now on.
+fn remarked(mut analysis: Analysis, source: &Source) -> Analysis {
+    let sample = &source.sample;
+    if sample.info.count("repl_backlog_active") == Some(0) {
+        let size = sample
+            .info
+            .count("repl_backlog_size")
+            .map_or(String::new(), |size| format!(" of {}", unfrag_model::human(size)));
+        analysis.remark(&format!(
+            "it keeps a replication backlog{size} from now on, as after any replica, until repl-backlog-ttl (an hour unless set) \
+             is over"
+        ));
+    }
+    analysis
 }
 
 /// A reader that ends at a deadline, and keeps the reason why it failed.
@@ -298,12 +315,14 @@ struct Until<'f> {
     reader: SnapshotReader,
     deadline: Option<Instant>,
     failed: &'f mut Option<ClientError>,
+    is_cut: &'f mut bool,
 }
 
 impl Read for Until<'_> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         if self.deadline.is_some_and(|at| Instant::now() >= at) {
             // The analysis reports that the snapshot ended early, and of what it is.
+            *self.is_cut = true;
             return Ok(0);
         }
         self.reader.read(room).map_err(|error| {

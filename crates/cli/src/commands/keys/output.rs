@@ -6,7 +6,7 @@ use crate::keys_args::{KeysArgs, KeysOutput, Rows};
 use crate::printer::Printer;
 use crate::render::keys as render;
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use unfrag_keys::{Format, KeyTable, Report, page, rows};
 
@@ -21,7 +21,7 @@ pub(super) fn check(args: &KeysArgs, _: &Printer) -> anyhow::Result<()> {
     if out.to.is_some() && !is_table {
         return usage("--to takes csv or parquet: add -o csv or -o parquet");
     }
-    if out.output == KeysOutput::Parquet && out.to.is_none() && std::io::stdout().is_terminal() {
+    if out.output == KeysOutput::Parquet && out.to.is_none() && io::stdout().is_terminal() {
         return usage("parquet is not for a terminal: add --to FILE");
     }
     Ok(())
@@ -82,19 +82,29 @@ fn into(
     args: &KeysArgs,
     print: impl FnOnce(Box<dyn Write + Send>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let out: Box<dyn Write + Send> = match &args.out.to {
-        Some(path) => Box::new(BufWriter::new(
-            File::create(path).map_err(|error| cannot_write(path, &error))?,
-        )),
-        None => Box::new(BufWriter::new(std::io::stdout())),
+    let Some(path) = &args.out.to else {
+        let result = print(Box::new(BufWriter::new(io::stdout())));
+        // A reader that has seen enough, as `head` has, is no failure.
+        return result.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) });
     };
-    print(out)
+    let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
+    print(Box::new(BufWriter::new(file)))
+}
+
+/// What was written to has been closed by its reader.
+fn is_gone(error: &anyhow::Error) -> bool {
+    let is_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| match cause.downcast_ref::<io::Error>() {
+        Some(error) => is_pipe(error),
+        // The encoder of tables keeps only the text.
+        None => cause.to_string().contains("Broken pipe"),
+    })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     std::fs::write(path, bytes).map_err(|error| cannot_write(path, &error).into())
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> UsageError {
+fn cannot_write(path: &Path, error: &io::Error) -> UsageError {
     UsageError { message: format!("cannot write `{}`: {error}", path.display()) }
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use unfrag_act::probe::Probe;
 use unfrag_client::scan::{Row, Scan, ScanError, ScanOptions};
-use unfrag_keys::{Analysis, Options, Scanned, ScannedKey};
+use unfrag_keys::scanned::{ENDED_EARLY, INTERRUPTED, LOST};
+use unfrag_keys::{Analysis, Options, Scanned, ScannedKey, scanned};
 
 /// How long answers take without us is measured for this long before.
 const BASELINE: Duration = Duration::from_millis(300);
@@ -37,17 +38,19 @@ pub(super) fn one(
         let pace = Pace::begin(source, live.latency_budget).await;
         let ended = tokio::select! {
             ended = walk(&mut scan, &mut scanned, &pace) => ended,
-            () = until(deadline) => Some(Ended::Because("ended at the deadline".to_owned())),
-            () = interrupted() => Some(Ended::Because("interrupted".to_owned())),
+            () = until(deadline) => Some(Ended::Because(ENDED_EARLY, "ended at the deadline")),
+            () = interrupted() => Some(Ended::Because(INTERRUPTED, "interrupted")),
         };
         let early = match ended {
-            None if how.resume.is_some() => Some("began where an earlier run ended".to_owned()),
             None => None,
             Some(Ended::Failed(error)) if scanned.keys() == 0 => return Err(error.into()),
-            Some(Ended::Failed(error)) => Some(on_from(&scan, &scanned, &error.to_string())),
-            Some(Ended::Because(why)) => Some(on_from(&scan, &scanned, &why)),
+            Some(Ended::Failed(error)) => Some(on_from(&scan, &scanned, LOST, &error.to_string())),
+            Some(Ended::Because(kind, why)) => Some(on_from(&scan, &scanned, kind, why)),
         };
-        let remarks = remarks(&scan, &pace, why);
+        let mut remarks = remarks(&scan, &pace, why);
+        if how.resume.is_some() {
+            remarks.insert(0, RESUMED.to_owned());
+        }
         Ok(scanned.end(early, &remarks))
     })
 }
@@ -96,10 +99,14 @@ fn remarks(scan: &Scan, pace: &Pace, why: Option<&str>) -> Vec<String> {
     remarks
 }
 
+/// What the reader of a second part must know.
+const RESUMED: &str = "this is of the keys from --resume on, and of none before: keys and bytes of the parts can be added up, \
+    but patterns are learnt from each part alone, and no command joins the reports";
+
 /// Why it ended before the last key.
 enum Ended {
     Failed(ScanError),
-    Because(String),
+    Because(&'static str, &'static str),
 }
 
 async fn walk(scan: &mut Scan, scanned: &mut Scanned, pace: &Pace) -> Option<Ended> {
@@ -141,7 +148,9 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-fn on_from(scan: &Scan, scanned: &Scanned, why: &str) -> String {
-    let position = scan.position().map_or(String::new(), |p| format!("; go on with --resume {p}"));
-    format!("{why} after {} keys{position}", scanned.keys())
+fn on_from(scan: &Scan, scanned: &Scanned, kind: &'static str, why: &str) -> scanned::Ended {
+    let position = scan.position().map_or(String::new(), |p| {
+        format!("; --resume {p} reads the others, as a report of its own")
+    });
+    scanned::Ended { kind, message: format!("{why} after {} keys{position}", scanned.keys()) }
 }
