@@ -66,10 +66,7 @@ fn mergeable(worker: &mut Worker<'_>, db: u32, job: &Job) -> Option<Job> {
         return None;
     }
     if job.fields.len() > most {
-        let why = format!(
-            "a hash of more than {most} keys would hold the server up: smaller buckets help"
-        );
-        worker.skips.add(db, hash, why);
+        worker.skips.add(db, hash, too_many(most));
         return None;
     }
     let (mine, foreign): (Vec<Name>, Vec<Name>) =
@@ -83,6 +80,13 @@ fn mergeable(worker: &mut Worker<'_>, db: u32, job: &Job) -> Option<Job> {
 }
 
 const CONFLICT: &str = "its hash had such a field";
+/// Why a field is not made a key again.
+pub(super) const TAKEN: &str = "a key of this name is there already; both are kept";
+
+/// Why a hash is left to smaller ones.
+pub(super) fn too_many(most: usize) -> String {
+    format!("a hash of more than {most} keys would hold the server up: smaller buckets help")
+}
 
 /// Splits fields off hashes, in parts that one script may take.
 pub(super) async fn split(worker: &mut Worker<'_>, db: u32, jobs: &[Job]) -> Result<(), ActError> {
@@ -194,7 +198,7 @@ fn count(
         Script::Merge => {
             "its hash has such a field already (the key was written after a merge, perhaps); both are kept"
         }
-        _ => "a key of this name is there already; both are kept",
+        _ => TAKEN,
     };
     for (at, why) in [(2, conflict), (3, "it is no string")] {
         for position in listed(at).iter().filter_map(resp::count) {

@@ -28,8 +28,10 @@ pub struct Fields {
 pub struct Suggestion {
     /// `--into`.
     pub into: String,
-    /// Fields a hash would have, if the numbers are dense.
+    /// Fields a hash would have on average.
     pub fields: u64,
+    /// Bytes it would save, sized as the layout asked for was.
+    pub saves_bytes: u64,
     /// Why.
     pub why: String,
 }
@@ -52,7 +54,9 @@ pub struct Preview {
     pub keys_after: u64,
     /// Keys, fields or values that it concerns.
     pub matching: u64,
-    /// Of which so many were read for the figures.
+    /// Of these would change, the others be left alone.
+    pub touched: u64,
+    /// Of those that match so many were read for the figures.
     pub sampled: u64,
     /// Bytes they take now.
     pub bytes_now: u64,
@@ -107,6 +111,9 @@ pub struct Outcome {
     pub predicted_bytes: i64,
     /// Bytes of `used_memory` that were saved, clients' and replicas' buffers and scripts not counted.
     pub measured_bytes: i64,
+    /// Changes that others made to the data meanwhile, about, where the server tells; what they took or gave back is in
+    /// `measured_bytes`.
+    pub others_changes: Option<u64>,
     /// How long it took.
     pub duration_ms: u64,
     /// What was left alone.

@@ -7,13 +7,14 @@
 
 mod compress;
 mod hash;
+mod slots;
 mod suggest;
 
 use super::guard;
 use super::layout::Layout;
 use super::outcome::Preview;
 use super::record::Record;
-use super::size::{Change, LIBC_NOTE, table_of, tables};
+use super::size::{Change, LIBC_NOTE, NODE_NOTE, table_of, tables};
 use super::spec::{Shape, Spec};
 use super::worker::{Traits, Usage, Worker};
 use crate::ActError;
@@ -24,7 +25,7 @@ use unfrag_model::info::Database;
 use unfrag_model::size_class::Allocator;
 use unfrag_model::{MemoryStats, Sample};
 use unfrag_rdb::SizeFor;
-use unfrag_rdb::size::Server;
+use unfrag_rdb::size::{Server, Table};
 
 /// Keys, or fields, that are read for the figures.
 const SAMPLE_KEYS: u64 = 20_000;
@@ -33,6 +34,8 @@ const SAMPLE_VALUES: usize = 3000;
 const SAMPLE_BYTES: u64 = 64 << 20;
 /// Longer values are not fetched for a hash: their length is all that counts.
 const FETCHED_BYTES: u64 = 64 << 10;
+/// Of a node that changes by less, the server's own doings are a part.
+const SMALL_BYTES: u64 = 64 << 10;
 
 /// Looks at a server; changes nothing on it. `allow` looks on where looking itself would be felt.
 pub async fn preview(
@@ -66,9 +69,6 @@ pub async fn preview(
         Look { worker, size_for, stats, databases, preview: empty(sample, spec, run_id) };
     look.preview.keys_before = info.keys().unwrap_or(0);
     look.preview.hindrances = guard::check(spec, sample);
-    if spec.reverse && !record_is_kept {
-        look.preview.hindrances.push(guard::no_record(spec));
-    }
     let is_unread = matches!(spec.shape, Shape::Compress { .. })
         && traits.usage != Usage::None
         && !traits.has_no_touch;
@@ -76,6 +76,9 @@ pub async fn preview(
         let policy = sample.info.text("maxmemory_policy").unwrap_or("this policy");
         look.preview.hindrances.push(guard::touches(policy));
         if !allow {
+            if spec.reverse && !record_is_kept {
+                look.preview.hindrances.push(guard::no_record(spec));
+            }
             return Ok(look.preview);
         }
     }
@@ -83,6 +86,10 @@ pub async fn preview(
         (Shape::Hash(_), false) => hash::forward(&mut look, &info).await?,
         (Shape::Hash(_), true) => hash::reverse(&mut look, &info).await?,
         (Shape::Compress { .. }, _) => compress::look(&mut look, &info).await?,
+    }
+    // Where nothing has that form any more, nothing can be mistaken.
+    if spec.reverse && !record_is_kept && look.preview.matching > 0 {
+        look.preview.hindrances.push(guard::no_record(spec));
     }
     look.notes(sample);
     let Look { worker, mut preview, .. } = look;
@@ -129,13 +136,14 @@ struct Turnover {
 }
 
 impl Look<'_> {
-    /// Bytes of the databases' tables now and then; also how many keys there will be.
-    fn tables(&mut self, turnover: impl Fn(u32) -> Turnover) -> (u64, u64) {
-        // From Redis 7.4 and Valkey 8.0 on a Cluster's node has a table for each slot: those of a few keys, which do not shrink
-        // when keys of theirs become one.
-        let by_slot = self.worker.traits.clustered && self.size_for.server.has_slot_tables();
-        let entry_more = if self.worker.traits.clustered { self.entry_more() } else { 0 };
-        let (mut now, mut then, mut keys) = (0, 0, 0);
+    /// From Redis 7.4 and Valkey 8.0 on a Cluster's node has a table for each slot.
+    fn has_slot_tables(&self) -> bool {
+        self.worker.traits.clustered && self.size_for.server.has_slot_tables()
+    }
+
+    /// What the databases' tables will take more than now, or less; and how many keys there will be.
+    fn tables(&self, turnover: impl Fn(u32) -> Turnover) -> (i64, u64) {
+        let (mut more, mut keys) = (0i64, 0);
         for db in &self.databases {
             let t = turnover(db.index);
             let change = |before: u64, gone: u64, new| Change {
@@ -146,31 +154,29 @@ impl Look<'_> {
             let of_keys = change(db.keys, t.gone, t.new);
             let of_expiries = change(db.expires, t.gone_with_ttl, t.new_with_ttl);
             keys += of_keys.kept + of_keys.new;
-            now += entry_more * of_keys.before;
-            then += entry_more * (of_keys.kept + of_keys.new);
-            if by_slot {
+            if self.has_slot_tables() {
                 continue;
             }
-            let overhead = self.stats.count(&format!("db.{}.overhead.hashtable.main", db.index));
-            let table = overhead.map(|bytes| table_of(&self.size_for, bytes, db.keys));
-            let of_keys = tables(&self.size_for, table, of_keys);
-            let of_expiries = tables(&self.size_for, None, of_expiries);
-            now += of_keys.0 + of_expiries.0;
-            then += of_keys.1 + of_expiries.1;
+            let way_back = self.worker.spec.reverse;
+            for (table, change) in [(self.table(db), of_keys), (None, of_expiries)] {
+                let (now, then) = tables(&self.size_for, table, change, way_back);
+                more += then.cast_signed() - now.cast_signed();
+            }
         }
-        self.preview.keys_after = keys;
-        (now, then)
+        (more, keys)
     }
 
-    /// In a Cluster's node of Redis 7.0 and 7.2 an entry of the table has the slot's next and previous one: 40 bytes, not 24.
-    fn entry_more(&self) -> u64 {
-        let allocator = self.size_for.allocator;
-        match self.size_for.server {
-            Server::Redis70 | Server::Redis72 | Server::Valkey72 => {
-                allocator.usable(40) - allocator.usable(24)
-            }
-            _ => 0,
-        }
+    /// A database's table, as the server tells of it.
+    fn table(&self, db: &Database) -> Option<Table> {
+        let overhead = self.stats.count(&format!("db.{}.overhead.hashtable.main", db.index));
+        overhead.map(|bytes| table_of(&self.size_for, bytes, db.keys))
+    }
+
+    /// Both layouts of the keys that would change. What their tables come to is on the side that has more of it: the rest
+    /// of a table belongs to other keys.
+    fn conclude(&mut self, (now, after): (u64, u64), tables_more: i64) {
+        self.preview.bytes_now = now + tables_more.min(0).unsigned_abs();
+        self.preview.bytes_after = after + tables_more.max(0).unsigned_abs();
     }
 
     fn notes(&mut self, sample: &Sample) {
@@ -183,6 +189,13 @@ impl Look<'_> {
                 "the record of what had this form before was written {age} minutes ago"
             ));
         }
+        if matches!(spec.shape, Shape::Hash(_)) && self.size_for.allocator == Allocator::Libc {
+            preview.notes.push(LIBC_NOTE.to_owned());
+        }
+        let is_small = preview.bytes_now.abs_diff(preview.bytes_after) < SMALL_BYTES;
+        if self.worker.traits.clustered && preview.touched > 0 && is_small {
+            preview.notes.push(NODE_NOTE.to_owned());
+        }
         if spec.reverse {
             return;
         }
@@ -192,9 +205,6 @@ impl Look<'_> {
                  more than predicted"
                     .to_owned(),
             );
-        }
-        if matches!(spec.shape, Shape::Hash(_)) && self.size_for.allocator == Allocator::Libc {
-            preview.notes.push(LIBC_NOTE.to_owned());
         }
         let limited = sample.info.maxmemory().is_some_and(|m| m > 0);
         let policy =
@@ -222,6 +232,7 @@ fn empty(sample: &Sample, spec: &Spec, run_id: String) -> Preview {
         keys_before: 0,
         keys_after: 0,
         matching: 0,
+        touched: 0,
         sampled: 0,
         bytes_now: 0,
         bytes_after: 0,

@@ -15,6 +15,7 @@ const EVERYWHERE: &[&str] = &[
     "+getrange",
     "+pttl",
     "+time",
+    "+cluster|countkeysinslot",
 ];
 const HASH: &[&str] = &[
     "+set",

@@ -11,7 +11,7 @@ use super::preview::{layout_of, no_touch};
 use super::record::Record;
 use super::spec::{Job, Shape, Spec};
 use super::walk::Walk;
-use super::worker::{Counts, Traits, Worker};
+use super::worker::{Counts, Traits, Usage, Worker};
 use super::{compress, hash};
 use crate::control::{self, Stop};
 use crate::journal::{Entry, Journal, Journals, Moved};
@@ -117,6 +117,7 @@ pub async fn apply(run: Run<'_>, events: Events<'_>) -> Result<Outcome, ActError
     let baseline = baseline(&probe, &run.stop).await;
     let begun = Instant::now();
     let before = settled(&mut link).await?;
+    let dirty = changes(&mut link).await;
     let stop = run.stop.clone().with_file(control::file_of(journal.path()));
     let mut conduct = Conduct {
         run: &run,
@@ -147,6 +148,8 @@ pub async fn apply(run: Run<'_>, events: Events<'_>) -> Result<Outcome, ActError
         // One that cannot be ended is found by the next run, which says so.
         let _ = journal.end();
     }
+    let most = changes_a_key(&preview.spec, traits, run.sample);
+    let others_changes = others(&tally.counts, most, dirty, changes(&mut link).await);
     // Over a new connection, as before: what the server had set up for the old one is no data.
     let after = match link.reopen().await {
         Ok(()) => settled(&mut link).await.unwrap_or_default(),
@@ -163,6 +166,7 @@ pub async fn apply(run: Run<'_>, events: Events<'_>) -> Result<Outcome, ActError
         hashes: tally.counts.hashes,
         predicted_bytes: preview.predicted_bytes,
         measured_bytes: before.bytes.cast_signed() - after.bytes.cast_signed(),
+        others_changes,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         skipped: tally.skipped,
     })
@@ -199,6 +203,34 @@ async fn baseline(probe: &Probe, stop: &Stop) -> Percentiles {
 struct Reading {
     bytes: u64,
     keys: u64,
+}
+
+/// When the server last saved, and how many changes it counts since.
+async fn changes(link: &mut Link) -> Option<(u64, u64)> {
+    let info = link.info().await.ok()?;
+    Some((info.count("rdb_last_save_time")?, info.count("rdb_changes_since_last_save")?))
+}
+
+/// What the server counts, at most, for one of ours: a key set and a field removed or the other way about, and an expiry where
+/// there are any; a value replaced, by RESTORE where the policy's figure is kept.
+fn changes_a_key(spec: &Spec, traits: Traits, sample: &Sample) -> u64 {
+    let has_expiries = sample.info.databases().iter().any(|db| db.expires > 0);
+    match spec.shape {
+        Shape::Hash(_) => 2 + u64::from(has_expiries),
+        Shape::Compress { .. } => 1 + u64::from(traits.usage != Usage::None),
+    }
+}
+
+/// Changes that were not ours, about.
+fn others(
+    ours: &Counts,
+    each: u64,
+    before: Option<(u64, u64)>,
+    after: Option<(u64, u64)>,
+) -> Option<u64> {
+    let ((saved, first), (saved_later, last)) = before.zip(after)?;
+    let most = ours.done * each + if each > 2 { ours.hashes } else { 0 };
+    (saved == saved_later).then(|| last.saturating_sub(first).saturating_sub(most))
 }
 
 /// What a server from 7.0 on sets up for each command the first time it is called, to tell its latency: an HDR histogram of

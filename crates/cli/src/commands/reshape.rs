@@ -39,7 +39,7 @@ pub(crate) fn run(args: &ReshapeArgs, printer: &Printer) -> anyhow::Result<Exit>
     let subjects = runtime.block_on(subjects(args, &spec, printer))?;
     let snippets = snippets(args, &spec);
     if !common.yes {
-        show(args, &subjects, &snippets, printer)?;
+        show(args, &subjects, &snippets, false, printer)?;
         let refused = subjects.iter().any(|s| s.preview.blocking(common.allow).next().is_some());
         return Ok(if refused { Exit::Refused } else { Exit::Fine });
     }
@@ -47,15 +47,14 @@ pub(crate) fn run(args: &ReshapeArgs, printer: &Printer) -> anyhow::Result<Exit>
     let mut outcomes = vec![];
     for subject in &subjects {
         if subject.preview.blocking(common.allow).next().is_some() {
-            show(args, std::slice::from_ref(subject), &[], printer)?;
-            exit = Exit::Refused;
+            show(args, std::slice::from_ref(subject), &[], true, printer)?;
+            exit = worse(exit, Exit::Refused);
             continue;
         }
         let outcome = runtime.block_on(act(args, subject, printer))?;
-        exit = match outcome.status {
-            Status::Failed | Status::Stopped => Exit::RolledBack,
-            _ => exit,
-        };
+        if matches!(outcome.status, Status::Failed | Status::Stopped) {
+            exit = worse(exit, Exit::RolledBack);
+        }
         outcomes.push(outcome);
     }
     if !outcomes.is_empty() {
@@ -70,19 +69,24 @@ pub(crate) fn run(args: &ReshapeArgs, printer: &Printer) -> anyhow::Result<Exit>
     Ok(exit)
 }
 
+fn worse(one: Exit, other: Exit) -> Exit {
+    if one as u8 >= other as u8 { one } else { other }
+}
+
 /// The dry run, for people or programs.
 fn show(
     args: &ReshapeArgs,
     subjects: &[Subject],
     snippets: &[String],
+    refused: bool,
     printer: &Printer,
 ) -> anyhow::Result<()> {
     let common = args.command.common();
     let previews: Vec<&Preview> = subjects.iter().map(|s| &s.preview).collect();
     printer.data(&match common.output {
         Form::Human => {
-            let allow = common.allow;
-            render::previews(&previews, printer.paint(), allow, common.verbose) + &snippets.concat()
+            let how = render::Shown { allow: common.allow, verbose: common.verbose, refused };
+            render::previews(&previews, printer.paint(), how) + &snippets.concat()
         }
         Form::Json => render::previews_json(&previews)?,
     });

@@ -1,5 +1,6 @@
 //! What `reshape` shows: the dry run, the progress, the outcome.
 
+use super::keys::typed;
 use super::paint::Paint;
 use serde::Serialize;
 use unfrag_act::Status;
@@ -12,35 +13,63 @@ use unfrag_model::{human, signed_human};
 
 /// Keys left alone, or reasons for it, that are named where not all are.
 const NAMED: usize = 6;
+/// So many changes by others tell nothing.
+const OTHERS_FEW: u64 = 20;
+
+/// How dry runs are shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown {
+    /// `--allow`.
+    pub(crate) allow: bool,
+    /// `--verbose`.
+    pub(crate) verbose: bool,
+    /// `--yes`, and it was refused.
+    pub(crate) refused: bool,
+}
 
 /// The dry runs.
-pub(crate) fn previews(previews: &[&Preview], paint: Paint, allow: bool, verbose: bool) -> String {
-    let all = previews.iter().map(|p| preview(p, paint, allow, verbose));
+pub(crate) fn previews(previews: &[&Preview], paint: Paint, how: Shown) -> String {
+    let all = previews.iter().map(|p| preview(p, paint, how));
     all.collect::<Vec<_>>().join("\n") + "\n"
 }
 
-fn preview(p: &Preview, paint: Paint, allow: bool, verbose: bool) -> String {
-    let mut lines = vec![format!(
-        "{}  {}: {}",
-        paint.bold("DRY RUN"),
-        paint.bold(&printable(&p.target)),
-        answer(p)
-    )];
-    lines.push(String::new());
-    if p.matching == 0 {
+fn preview(p: &Preview, paint: Paint, how: Shown) -> String {
+    let Shown { allow, verbose, refused } = how;
+    let said = if refused { format!("nothing was changed; it {}", answer(p)) } else { answer(p) };
+    let word = if refused { "REFUSED" } else { "DRY RUN" };
+    let mut lines = vec![head(word, &p.target, &said, paint), String::new()];
+    if p.matching == 0 && !p.spec.reverse {
         let hint =
             format!("{} unfrag keys {}   shows the patterns there are", paint.arrow(), p.target);
         lines.push(line(&hint, paint));
-        return lines.join("\n");
     }
-    if !is_unread(p) {
+    if p.matching == 0 && p.hindrances.is_empty() {
+        return lines.join("\n").trim_end().to_owned();
+    }
+    if !is_unread(p) && p.touched > 0 {
         lines.extend(read(p, paint));
     }
     lines.extend(skipped(&p.skipped, paint, verbose));
-    lines.extend(p.notes.iter().map(|note| line(&format!("note: {note}"), paint)));
-    lines.push(String::new());
+    if p.touched > 0 {
+        lines.extend(p.notes.iter().map(|note| line(&format!("note: {note}"), paint)));
+    }
+    if lines.last().is_some_and(|last| !last.is_empty()) {
+        lines.push(String::new());
+    }
     lines.extend(verdict(p, paint, allow));
     lines.join("\n").trim_end().to_owned()
+}
+
+/// The answer in its first words, wrapped below them.
+fn head(word: &str, target: &str, said: &str, paint: Paint) -> String {
+    let indent = word.len() + 2;
+    let text = wrap(&format!("{}: {said}", printable(target)), paint.width, indent);
+    format!("{}  {text}", paint.bold(word))
+}
+
+/// What to type next, in lines that a shell takes as one.
+fn next(command: &str, paint: Paint) -> String {
+    format!("  {} {}", paint.arrow(), typed(command, paint.width, 4))
 }
 
 /// Both layouts, and how they were compared.
@@ -61,8 +90,11 @@ fn read(p: &Preview, paint: Paint) -> Vec<String> {
     ));
     if let Some(suggestion) = &p.suggestion {
         let text = format!(
-            "better: --into '{}', about {} fields a hash: {}",
-            suggestion.into, suggestion.fields, suggestion.why
+            "better: --into '{}' would save {}, sized in the same way, with about {} fields a hash: {}",
+            suggestion.into,
+            human(suggestion.saves_bytes),
+            suggestion.fields,
+            suggestion.why
         );
         lines.push(line(&text, paint));
     }
@@ -82,8 +114,8 @@ fn verdict(p: &Preview, paint: Paint, allow: bool) -> Vec<String> {
             lines.push(line(&format!("{} {}", paint.arrow(), hindrance.hint), paint));
         }
     }
-    if !blocked {
-        lines.push(format!("  {} {} --yes", paint.arrow(), command(&p.target, &p.spec)));
+    if !blocked && p.touched > 0 {
+        lines.push(next(&format!("{} --yes", command(&p.target, &p.spec)), paint));
     }
     lines
 }
@@ -97,16 +129,32 @@ fn is_unread(p: &Preview) -> bool {
 fn answer(p: &Preview) -> String {
     let saved = p.predicted_bytes;
     let change = match (saved, p.spec.reverse) {
-        _ if p.matching == 0 => return format!("nothing here matches {}", wording(&p.spec)),
+        _ if p.matching == 0 && p.spec.reverse => {
+            return format!("would change nothing: nothing is left of {}", wording(&p.spec));
+        }
+        _ if p.matching == 0 => {
+            return format!("would change nothing: nothing here matches {}", wording(&p.spec));
+        }
         _ if is_unread(p) => {
             return format!(
-                "not in this form: {} keys match {}",
+                "cannot be done in this form: {} keys match {}",
                 count(p.matching),
                 wording(&p.spec)
             );
         }
+        _ if p.touched == 0 => {
+            let read = if p.sampled < p.matching { " of those that were read" } else { "" };
+            return format!(
+                "would change nothing: {} match {}, and each{read} would be left alone",
+                count(p.matching),
+                wording(&p.spec)
+            );
+        }
+        (0.., true) if saved > 0 => {
+            format!("the old layout takes {} less", human(saved.unsigned_abs()))
+        }
         (0.., _) => format!("would save {} of {}", human(saved.unsigned_abs()), human(p.bytes_now)),
-        (_, true) => format!("the old layout takes {} more again", human(saved.unsigned_abs())),
+        (_, true) => format!("would take {} more again", human(saved.unsigned_abs())),
         (_, false) => format!("would COST {} more than now", human(saved.unsigned_abs())),
     };
     format!("{change} ({} keys, then {})", count(p.keys_before), count(p.keys_after))
@@ -131,19 +179,18 @@ fn layouts(p: &Preview) -> Vec<String> {
         (Shape::Hash(w), false) => {
             let hashes = p.fields.map_or(0, |f| f.hashes);
             (
-                format!("{} keys {}", count(p.matching), w.keys),
+                format!("{} keys {}", count(p.touched), w.keys),
                 format!("{} hashes {}", count(hashes), w.into),
             )
         }
         (Shape::Hash(w), true) => {
-            (format!("{} fields in {}", count(p.matching), w.into), format!("keys {}", w.keys))
+            (format!("{} fields in {}", count(p.touched), w.into), format!("keys {}", w.keys))
         }
-        (Shape::Compress { codec, .. }, false) => (
-            format!("{} values", count(p.matching)),
-            format!("{} where that is smaller", codec.name()),
-        ),
+        (Shape::Compress { codec, .. }, false) => {
+            (format!("{} values", count(p.touched)), format!("compressed with {}", codec.name()))
+        }
         (Shape::Compress { codec, .. }, true) => {
-            (format!("{} {} values", count(p.matching), codec.name()), "unpacked".to_owned())
+            (format!("{} {} values", count(p.touched), codec.name()), "unpacked".to_owned())
         }
     };
     vec![
@@ -259,18 +306,18 @@ fn outcome(o: &Outcome, paint: Paint, verbose: bool) -> String {
         _ if o.spec.reverse => format!("{} values are unpacked again", count(o.done)),
         _ => format!("{} values are compressed now", count(o.done)),
     };
-    let bytes = if o.spec.reverse {
+    let bytes = if o.status == Status::Done && o.done == 0 {
+        "there was nothing to do".to_owned()
+    } else if o.spec.reverse {
         let (taken, expected) = (-o.measured_bytes, -o.predicted_bytes);
         format!("{} taken again, {} expected", signed_human(taken), signed_human(expected))
     } else {
         let (saved, expected) = (o.measured_bytes, o.predicted_bytes);
         format!("{} saved, {} expected", signed_human(saved), signed_human(expected))
     };
-    let mut lines = vec![format!(
-        "{}  {}: {bytes}; {what}",
-        paint.bold(word),
-        paint.bold(&printable(&o.target)),
-    )];
+    let has_done = o.done > 0 || o.status != Status::Done;
+    let said = if has_done { format!("{bytes}; {what}") } else { bytes };
+    let mut lines = vec![head(word, &o.target, &said, paint)];
     if let Some(error) = &o.error {
         lines.push(line(&printable(error), paint));
     }
@@ -284,18 +331,36 @@ fn outcome(o: &Outcome, paint: Paint, verbose: bool) -> String {
         ),
         paint,
     ));
+    lines.extend(others(o).map(|text| line(&text, paint)));
     lines.extend(skipped(&o.skipped, paint, verbose));
     let again = command(&o.target, &o.spec);
-    let next = match o.status {
-        Status::Done if o.spec.reverse => None,
-        Status::Done => Some(format!("the way back: {again} --reverse --yes")),
-        _ => Some(format!(
-            "every key is whole, in one layout or the other; go on: {again} --yes · put back: unfrag undo {}",
-            printable(&o.target)
-        )),
-    };
-    lines.extend(next.map(|next| line(&format!("{} {next}", paint.arrow()), paint)));
+    match o.status {
+        Status::Done if o.spec.reverse || o.done == 0 => {}
+        Status::Done => {
+            lines.push(line("the way back:", paint));
+            lines.push(next(&format!("{again} --reverse --yes"), paint));
+        }
+        _ => {
+            lines.push(line(
+                "every key is whole, in one layout or the other; go on, or put back:",
+                paint,
+            ));
+            lines.push(next(&format!("{again} --yes"), paint));
+            lines.push(next(&format!("unfrag undo {}", printable(&o.target)), paint));
+        }
+    }
     lines.join("\n")
+}
+
+/// What others wrote is in the bytes measured, and cannot be told from what was saved.
+fn others(o: &Outcome) -> Option<String> {
+    let changes = o.others_changes.filter(|&n| n > o.done / 100 + OTHERS_FEW)?;
+    Some(format!(
+        "others wrote meanwhile (about {} changes), which is in the bytes measured: they are of used_memory, before and after; \
+         the sizes of both layouts say {}",
+        count(changes),
+        signed_human(o.predicted_bytes)
+    ))
 }
 
 /// `unfrag.reshape/1`: of a dry run and of a run alike.

@@ -22,8 +22,8 @@ pub(super) async fn look(look: &mut Look<'_>, info: &Info) -> Result<(), ActErro
     look.worker.forget_selection();
     look.preview.matching = candidates.seen;
     let every = candidates.items.len().div_ceil(SAMPLE_VALUES).max(1);
-    let (mut now, mut after, mut read_bytes) =
-        (Image::new(look.size_for.server), Image::new(look.size_for.server), 0);
+    let (mut now, mut after, mut read_bytes, mut touched) =
+        (Image::new(look.size_for.server), Image::new(look.size_for.server), 0, 0);
     for (db, key, length) in candidates.items.iter().step_by(every) {
         if read_bytes > SAMPLE_BYTES {
             break;
@@ -41,6 +41,7 @@ pub(super) async fn look(look: &mut Look<'_>, info: &Info) -> Result<(), ActErro
         };
         match packed {
             Packed::Smaller(packed) => {
+                touched += 1;
                 now.string(key, &value, expires);
                 after.string(key, &packed, expires);
             }
@@ -51,9 +52,11 @@ pub(super) async fn look(look: &mut Look<'_>, info: &Info) -> Result<(), ActErro
     // Savings go with bytes, not with numbers of keys: their sum is known exactly.
     let scale = Scale { part: read_bytes, whole: all_bytes };
     let unread = || ActError::Unsafe("the sample could not be sized".to_owned());
-    look.preview.bytes_now = scale.up(now.measure(&look.size_for).ok_or_else(unread)?.bytes);
-    look.preview.bytes_after = scale.up(after.measure(&look.size_for).ok_or_else(unread)?.bytes);
-    look.tables(|_| Turnover::default());
+    let now = scale.up(now.measure(&look.size_for).ok_or_else(unread)?.bytes);
+    let after = scale.up(after.measure(&look.size_for).ok_or_else(unread)?.bytes);
+    look.preview.touched = Scale { part: look.preview.sampled, whole: candidates.seen }.up(touched);
+    (_, look.preview.keys_after) = look.tables(|_| Turnover::default());
+    look.conclude((now, after), 0);
     Ok(())
 }
 

@@ -1,15 +1,17 @@
 //! The dry run of keys into hashes, and of hashes into keys.
 
+use super::slots::{self as by_slot, Step, Steps};
 use super::{FETCHED_BYTES, Look, SAMPLE_BYTES, SAMPLE_KEYS, Turnover, suggest};
 use crate::ActError;
 use crate::reshape::guard;
-use crate::reshape::hash::ttl_differs;
-use crate::reshape::layout::Layout;
+use crate::reshape::hash::{TAKEN, too_many, ttl_differs};
+use crate::reshape::layout::{Layout, Wording};
 use crate::reshape::members::{MOST_HELD, Members};
-use crate::reshape::outcome::Fields;
+use crate::reshape::outcome::{Fields, Suggestion};
 use crate::reshape::sampling::{Scale, Thinned};
 use crate::reshape::size::{Field, Image, Sizes};
-use crate::reshape::spec::{Job, Name, shown};
+use crate::reshape::skips::Skips;
+use crate::reshape::spec::{Job, Name, Shape, shown};
 use crate::reshape::walk::{Walk, bytes};
 use crate::slots;
 use redis::Value;
@@ -23,11 +25,15 @@ const CHUNK_KEYS: usize = 200;
 /// Fields of a hash that is read whole for the figures.
 const READ_FIELDS: u64 = 5000;
 
+/// A better layout is told of if it saves more by one part in this many.
+const BETTER: i64 = 20;
+
 /// Sums over the sample.
 #[derive(Debug)]
 struct Sums {
     now: Image,
     after: Image,
+    hashes: u64,
     keys: u64,
     bytes: u64,
     merged: u64,
@@ -37,11 +43,12 @@ struct Sums {
 }
 
 impl Sums {
-    fn new(server: Server) -> Self {
-        let (now, after) = (Image::new(server), Image::new(server));
+    fn new(server: Server, way_back: bool) -> Self {
+        let after = if way_back { Image::anew(server) } else { Image::new(server) };
         Self {
-            now,
+            now: Image::new(server),
             after,
+            hashes: 0,
             keys: 0,
             bytes: 0,
             merged: 0,
@@ -64,8 +71,40 @@ struct Seen {
 /// The hash it would go into.
 struct There {
     kind: String,
-    fields: Vec<(Vec<u8>, Vec<u8>)>,
+    fields: Vec<FieldThere>,
     at: i64,
+}
+
+/// A field that is there.
+struct FieldThere {
+    name: Vec<u8>,
+    value: Vec<u8>,
+    /// When it expires by itself; negative for never.
+    at: i64,
+}
+
+impl FieldThere {
+    fn field(&self) -> Field<'_> {
+        Field { name: &self.name, value: &self.value, expires: self.at >= 0 }
+    }
+}
+
+/// A layout of all keys, sized by a sample.
+struct Sized {
+    now: u64,
+    after: u64,
+    tables_more: i64,
+    /// Keys that would go into hashes.
+    merged: u64,
+    sampled: u64,
+    keys_after: u64,
+    hash_tables: u64,
+}
+
+impl Sized {
+    fn saves(&self) -> i64 {
+        self.now.cast_signed() - self.after.cast_signed() - self.tables_more
+    }
 }
 
 pub(super) async fn forward(look: &mut Look<'_>, info: &Info) -> Result<(), ActError> {
@@ -95,12 +134,86 @@ pub(super) async fn forward(look: &mut Look<'_>, info: &Info) -> Result<(), ActE
         look.preview.keys_after = look.preview.keys_before;
         return Ok(());
     }
-    let sums = sample(look, layout, &jobs, held).await?;
-    look.preview.sampled = sums.keys;
+    let sized = size_up(look, layout, &jobs, matching).await?;
+    look.preview.sampled = sized.sampled;
+    look.preview.touched = sized.merged;
+    look.preview.keys_after = sized.keys_after;
+    look.conclude((sized.now, sized.after), sized.tables_more);
+    let thresholds = look.size_for.thresholds;
+    let fields = Fields {
+        hashes: jobs.len() as u64 * parts,
+        mean: held as f64 / (jobs.len() as f64).max(1.0),
+        most: jobs.iter().map(|(_, job)| job.fields.len() as u64).max().unwrap_or(0),
+        limit: thresholds.hash_entries,
+        value_limit_bytes: thresholds.hash_value_bytes,
+        tables: sized.hash_tables,
+    };
+    look.preview.suggestion = better(look, layout, &jobs, (&fields, parts), &sized).await?;
+    look.preview.fields = Some(fields);
+    Ok(())
+}
+
+/// Another layout, if it was sized, would be accepted as it is told, leaves no more keys alone and saves more.
+async fn better(
+    look: &mut Look<'_>,
+    layout: &Layout,
+    jobs: &[(u32, Job)],
+    (fields, parts): (&Fields, u64),
+    now: &Sized,
+) -> Result<Option<Suggestion>, ActError> {
+    let Shape::Hash(wording) = &look.worker.spec.shape else { return Ok(None) };
+    // Of a share of the hashes it cannot be told how densely the ids lie.
+    let may_be = now.merged > 0 && parts == 1;
+    let Some(found) = suggest::buckets(layout, jobs, fields).filter(|_| may_be) else {
+        return Ok(None);
+    };
+    let wording = Wording { into: found.into.clone(), ..wording.clone() };
+    let Ok(other) = Layout::parse(&wording) else { return Ok(None) };
+    let mut members = Members::share(usize::MAX);
+    for (db, job) in jobs {
+        for key in job.fields.iter().filter_map(|field| layout.key(&job.name.0, &field.0)) {
+            if !members.add(&other, *db, &key) {
+                return Ok(None);
+            }
+        }
+    }
+    let matching = members.matching;
+    let jobs = members.into_jobs();
+    let most = look.worker.pace.script_keys();
+    let is_sound =
+        jobs.iter().all(|(_, job)| job.fields.len() <= most && !other.is_ambiguous(&job.name.0))
+            && !(look.worker.traits.clustered && crossing(&other, &jobs).is_some());
+    if !is_sound {
+        return Ok(None);
+    }
+    // What it would leave alone is not what the layout asked for does.
+    let skips = std::mem::take(&mut look.worker.skips);
+    let sized = size_up(look, &other, &jobs, matching).await;
+    let _: Skips = std::mem::replace(&mut look.worker.skips, skips);
+    let sized = sized?;
+    let is_better = sized.saves() > 0
+        && sized.merged >= now.merged
+        && sized.saves() > now.saves() + now.saves().max(0) / BETTER;
+    Ok(is_better.then(|| Suggestion {
+        fields: matching / (jobs.len() as u64).max(1),
+        saves_bytes: sized.saves().unsigned_abs(),
+        ..found
+    }))
+}
+
+/// Sizes a layout by a sample.
+async fn size_up(
+    look: &mut Look<'_>,
+    layout: &Layout,
+    jobs: &[(u32, Job)],
+    matching: u64,
+) -> Result<Sized, ActError> {
+    let held: u64 = jobs.iter().map(|(_, job)| job.fields.len() as u64).sum();
+    let sums = sample(look, layout, jobs, held).await?;
     let scale = Scale { part: sums.keys, whole: matching };
-    let after = conclude(look, &sums, scale)?;
-    let by_db = by_database(&jobs);
-    let tables = look.tables(|db| {
+    let (now, after) = measured(look, &sums)?;
+    let by_db = by_database(jobs);
+    let (mut tables_more, keys_after) = look.tables(|db| {
         let share = Scale { part: held, whole: by_db.get(&db).copied().unwrap_or(0) };
         let of_db = |figure: u64| share.up(scale.up(figure));
         Turnover {
@@ -110,20 +223,31 @@ pub(super) async fn forward(look: &mut Look<'_>, info: &Info) -> Result<(), ActE
             new_with_ttl: of_db(sums.new_with_ttl),
         }
     });
-    look.preview.bytes_now += tables.0;
-    look.preview.bytes_after += tables.1;
-    let thresholds = look.size_for.thresholds;
-    let fields = Fields {
-        hashes: jobs.len() as u64 * parts,
-        mean: held as f64 / (jobs.len() as f64).max(1.0),
-        most: jobs.iter().map(|(_, job)| job.fields.len() as u64).max().unwrap_or(0),
-        limit: thresholds.hash_entries,
-        value_limit_bytes: thresholds.hash_value_bytes,
-        tables: scale.up(after.hash_tables),
-    };
-    look.preview.suggestion = suggest::buckets(layout, &jobs, &fields, parts);
-    look.preview.fields = Some(fields);
-    Ok(())
+    if look.has_slot_tables() {
+        let is_new = sums.new * 2 > sums.hashes;
+        let mut steps = Steps::new();
+        for (_, job) in jobs {
+            let step = Step { new: u64::from(is_new), gone: job.fields.len() as u64 };
+            steps.entry(slots::slot_of(&job.name.0)).or_default().push(step);
+        }
+        let share = ratio(sums.merged, sums.keys) * ratio(matching, held);
+        let expiring =
+            (ratio(sums.merged_with_ttl, sums.merged), ratio(sums.new_with_ttl, sums.new));
+        tables_more += by_slot::tables(look, &steps, share, expiring).await?;
+    }
+    Ok(Sized {
+        now: scale.up(now.bytes),
+        after: scale.up(after.bytes),
+        tables_more,
+        merged: scale.up(sums.merged),
+        sampled: sums.keys,
+        keys_after,
+        hash_tables: scale.up(after.hash_tables),
+    })
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 fn by_database(jobs: &[(u32, Job)]) -> BTreeMap<u32, u64> {
@@ -149,15 +273,19 @@ fn names_are_sound(look: &mut Look<'_>, layout: &Layout, jobs: &[(u32, Job)]) ->
     if !look.worker.traits.clustered {
         return false;
     }
-    let crossing = jobs.iter().find_map(|(_, job)| {
-        let to = slots::slot_of(&job.name.0);
-        let mut keys = job.fields.iter().filter_map(|field| layout.key(&job.name.0, &field.0));
-        keys.find(|key| slots::slot_of(key) != to).map(|key| (key, job, to))
-    });
-    let Some((key, job, to)) = crossing else { return false };
+    let Some((key, job, to)) = crossing(layout, jobs) else { return false };
     let slots = (usize::from(slots::slot_of(&key)), usize::from(to));
     look.preview.hindrances.push(guard::crosses_slots(&shown(&key), &job.name.shown(), slots));
     true
+}
+
+/// A key that lives in another slot than its hash would, the hash, and its slot.
+fn crossing<'j>(layout: &Layout, jobs: &'j [(u32, Job)]) -> Option<(Vec<u8>, &'j Job, u16)> {
+    jobs.iter().find_map(|(_, job)| {
+        let to = slots::slot_of(&job.name.0);
+        let mut keys = job.fields.iter().filter_map(|field| layout.key(&job.name.0, &field.0));
+        keys.find(|key| slots::slot_of(key) != to).map(|key| (key, job, to))
+    })
 }
 
 /// Reads every so many a hash, until the sample is full.
@@ -168,7 +296,7 @@ async fn sample(
     held: u64,
 ) -> Result<Sums, ActError> {
     let every = usize::try_from(held.div_ceil(SAMPLE_KEYS)).unwrap_or(usize::MAX).max(1);
-    let mut sums = Sums::new(look.size_for.server);
+    let mut sums = Sums::new(look.size_for.server, false);
     let mut chunk: Vec<&(u32, Job)> = vec![];
     let mut keys = 0;
     for job in jobs.iter().step_by(every) {
@@ -241,10 +369,33 @@ async fn hashes_there<'h>(
         if (1..=READ_FIELDS).contains(&length) {
             let all = look.worker.read(&[vec![b"HGETALL", hash]]).await?;
             there.fields = all.first().map(pairs).unwrap_or_default();
+            field_expiries(look, hash, &mut there.fields).await?;
         }
         theres.push(there);
     }
     Ok(theres)
+}
+
+/// When fields expire by themselves, where they can; a user who may not ask is answered that they do not.
+async fn field_expiries(
+    look: &mut Look<'_>,
+    hash: &[u8],
+    fields: &mut [FieldThere],
+) -> Result<(), ActError> {
+    if !look.worker.traits.by_field {
+        return Ok(());
+    }
+    for some in fields.chunks_mut(CHUNK_KEYS) {
+        let count = some.len().to_string();
+        let mut asked: Vec<&[u8]> = vec![b"HPEXPIRETIME", hash, b"FIELDS", count.as_bytes()];
+        asked.extend(some.iter().map(|field| field.name.as_slice()));
+        let answers = look.worker.read(&[asked]).await?;
+        let times = answers.first().and_then(resp::elements).unwrap_or_default();
+        for (field, time) in some.iter_mut().zip(times) {
+            field.at = resp::text(time).and_then(|text| text.parse().ok()).unwrap_or(-1);
+        }
+    }
+    Ok(())
 }
 
 async fn keys_there(
@@ -289,7 +440,13 @@ async fn keys_there(
 /// As merge.lua will: which keys go into the hash, with which expiry.
 fn judge(look: &mut Look<'_>, db: u32, job: &Job, there: &There, seen: Vec<Seen>, sums: &mut Sums) {
     sums.keys += seen.len() as u64;
+    sums.hashes += 1;
     let name = &job.name.0;
+    let most = look.worker.pace.script_keys();
+    if seen.len() > most {
+        look.worker.skips.add(db, name, too_many(most));
+        return;
+    }
     if !matches!(there.kind.as_str(), "none" | "hash") {
         look.worker.skips.add(db, name, "a key of this name is there and is no hash");
         return;
@@ -303,7 +460,7 @@ fn judge(look: &mut Look<'_>, db: u32, job: &Job, there: &There, seen: Vec<Seen>
     let exists = there.kind == "hash";
     let (mut merged, mut conflicts) = (vec![], vec![]);
     for key in seen.into_iter().filter(|s| s.value.is_some()) {
-        let taken = there.fields.iter().any(|(field, _)| *field == key.field);
+        let taken = there.fields.iter().any(|field| field.name == key.field);
         if taken { conflicts.push(key) } else { merged.push(key) }
     }
     for key in conflicts {
@@ -318,7 +475,7 @@ fn judge(look: &mut Look<'_>, db: u32, job: &Job, there: &There, seen: Vec<Seen>
         return;
     }
     let expires = if exists { there.at >= 0 } else { whole && first >= 0 };
-    let old = there.fields.iter().map(|(name, value)| Field { name, value, expires: false });
+    let old = there.fields.iter().map(FieldThere::field);
     let new = merged.iter().map(|key| Field {
         name: &key.field,
         value: key.value.as_deref().unwrap_or_default(),
@@ -339,14 +496,12 @@ fn judge(look: &mut Look<'_>, db: u32, job: &Job, there: &There, seen: Vec<Seen>
     }
 }
 
-/// Sizes both images, taken to the whole.
-fn conclude(look: &mut Look<'_>, sums: &Sums, scale: Scale) -> Result<Sizes, ActError> {
+/// Sizes both images.
+fn measured(look: &Look<'_>, sums: &Sums) -> Result<(Sizes, Sizes), ActError> {
     let unread = || ActError::Unsafe("the sample could not be sized".to_owned());
     let now = sums.now.clone().measure(&look.size_for).ok_or_else(unread)?;
     let after = sums.after.clone().measure(&look.size_for).ok_or_else(unread)?;
-    look.preview.bytes_now = scale.up(now.bytes);
-    look.preview.bytes_after = scale.up(after.bytes);
-    Ok(after)
+    Ok((now, after))
 }
 
 pub(super) async fn reverse(look: &mut Look<'_>, info: &Info) -> Result<(), ActError> {
@@ -365,7 +520,12 @@ pub(super) async fn reverse(look: &mut Look<'_>, info: &Info) -> Result<(), ActE
         }
     }
     look.worker.forget_selection();
-    let mut sums = Sums::new(look.size_for.server);
+    let mut sums = Sums::new(look.size_for.server, true);
+    let mut steps = Steps::new();
+    for (_, hash, length) in &hashes.items {
+        let step = Step { new: *length, gone: 1 };
+        steps.entry(slots::slot_of(hash)).or_default().push(step);
+    }
     for (db, hash, length) in &hashes.items {
         if sums.keys >= SAMPLE_KEYS {
             break;
@@ -376,15 +536,17 @@ pub(super) async fn reverse(look: &mut Look<'_>, info: &Info) -> Result<(), ActE
         look.worker.select(*db).await?;
         let theres = hashes_there(look, std::iter::once(hash.as_slice())).await?;
         for there in &theres {
-            unfold(look, layout, *db, hash, there, &mut sums);
+            let taken = taken(look, layout, hash, there).await?;
+            unfold(look, layout, (*db, hash), (there, &taken), &mut sums);
         }
     }
     look.preview.sampled = sums.keys;
     let scale = Scale { part: sums.keys, whole: look.preview.matching };
-    conclude(look, &sums, scale)?;
+    let (now, after) = measured(look, &sums)?;
+    look.preview.touched = scale.up(sums.merged);
     let keys: u64 = look.databases.iter().map(|db| db.keys).sum();
     let of_db: BTreeMap<u32, u64> = look.databases.iter().map(|db| (db.index, db.keys)).collect();
-    let tables = look.tables(|db| {
+    let (mut tables_more, keys_after) = look.tables(|db| {
         let share = Scale { part: keys, whole: of_db.get(&db).copied().unwrap_or(0) };
         let of_db = |figure: u64| share.up(scale.up(figure));
         Turnover {
@@ -394,56 +556,84 @@ pub(super) async fn reverse(look: &mut Look<'_>, info: &Info) -> Result<(), ActE
             new_with_ttl: of_db(sums.merged_with_ttl),
         }
     });
-    look.preview.bytes_now += tables.0;
-    look.preview.bytes_after += tables.1;
+    if look.has_slot_tables() {
+        let listed = hashes.items.len() as u64;
+        let share = ratio(sums.merged, sums.keys) * ratio(hashes.seen, listed);
+        let expiring =
+            (ratio(sums.new_with_ttl, sums.new), ratio(sums.merged_with_ttl, sums.merged));
+        tables_more += by_slot::tables(look, &steps, share, expiring).await?;
+    }
+    look.preview.keys_after = keys_after;
+    look.conclude((scale.up(now.bytes), scale.up(after.bytes)), tables_more);
     Ok(())
 }
 
-/// One hash as it is and as keys; fields that were there before stay.
+/// The fields of a hash whose keys are there already, by their place.
+async fn taken(
+    look: &mut Look<'_>,
+    layout: &Layout,
+    hash: &[u8],
+    there: &There,
+) -> Result<Vec<bool>, ActError> {
+    let mut taken = vec![];
+    for some in there.fields.chunks(CHUNK_KEYS) {
+        let keys = some.iter().map(|field| layout.key(hash, &field.name).unwrap_or_default());
+        let keys: Vec<Vec<u8>> = keys.collect();
+        let asked: Vec<Vec<&[u8]>> = keys.iter().map(|key| vec![b"TYPE".as_slice(), key]).collect();
+        let kinds = look.worker.read(&asked).await?;
+        taken.extend(kinds.iter().map(|kind| resp::text(kind).is_some_and(|kind| kind != "none")));
+    }
+    Ok(taken)
+}
+
+/// One hash as it is and as keys; fields that were there before stay, and those whose keys are there.
 fn unfold(
     look: &mut Look<'_>,
     layout: &Layout,
-    db: u32,
-    hash: &[u8],
-    there: &There,
+    (db, hash): (u32, &[u8]),
+    (there, taken): (&There, &[bool]),
     sums: &mut Sums,
 ) {
     let server = look.size_for.server;
     let expires = there.at >= 0;
-    let field = |(name, value): &'_ (Vec<u8>, Vec<u8>)| (name.clone(), value.clone());
     let (mut stay, mut go) = (vec![], vec![]);
-    for pair in &there.fields {
-        let key =
-            layout.key(hash, &pair.0).filter(|_| !look.worker.record.has_field(db, hash, &pair.0));
-        match key {
-            Some(key) => go.push((key, pair.1.clone())),
-            None => stay.push(field(pair)),
+    for (field, &is_taken) in there.fields.iter().zip(taken) {
+        let is_ours = !look.worker.record.has_field(db, hash, &field.name);
+        match layout.key(hash, &field.name).filter(|_| is_ours) {
+            Some(key) if is_taken => {
+                look.worker.skips.add(db, &key, TAKEN);
+                stay.push(field.field());
+            }
+            Some(key) => go.push((key, field)),
+            None => stay.push(field.field()),
         }
     }
     sums.keys += there.fields.len() as u64;
-    let as_fields = |pairs: &'_ [(Vec<u8>, Vec<u8>)], image: &mut Image| {
-        let fields: Vec<Field<'_>> =
-            pairs.iter().map(|(name, value)| Field { name, value, expires: false }).collect();
-        image.hash(hash, &fields, expires, server);
-    };
-    as_fields(&there.fields, &mut sums.now);
+    if go.is_empty() {
+        return;
+    }
+    let all: Vec<Field<'_>> = there.fields.iter().map(FieldThere::field).collect();
+    sums.now.hash(hash, &all, expires, server);
     if stay.is_empty() {
         sums.new += 1;
         sums.new_with_ttl += u64::from(expires);
     } else {
-        as_fields(&stay, &mut sums.after);
+        sums.after.hash(hash, &stay, expires, server);
     }
-    for (key, value) in &go {
-        sums.after.string(key, value, expires);
+    for (key, field) in &go {
+        let expires = expires || field.at >= 0;
+        sums.after.string(key, &field.value, expires);
         sums.merged += 1;
         sums.merged_with_ttl += u64::from(expires);
     }
 }
 
 /// Names and values of HGETALL, any bytes.
-fn pairs(value: &Value) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn pairs(value: &Value) -> Vec<FieldThere> {
     let all = resp::elements(value).unwrap_or_default();
-    all.chunks_exact(2)
-        .filter_map(|pair| Some((bytes(pair.first()?)?, bytes(pair.last()?)?)))
-        .collect()
+    let field = |pair: &[Value]| {
+        let (name, value) = (bytes(pair.first()?)?, bytes(pair.last()?)?);
+        Some(FieldThere { name, value, at: -1 })
+    };
+    all.chunks_exact(2).filter_map(field).collect()
 }

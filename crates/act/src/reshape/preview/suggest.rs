@@ -12,19 +12,14 @@ const FULL_PERCENT: u64 = 80;
 const MOST_FIELDS: u64 = 128;
 
 /// Another bucket size, if it would fill hashes at least twice as well, or if the present one overfills them.
-pub(super) fn buckets(
-    layout: &Layout,
-    jobs: &[(u32, Job)],
-    fields: &Fields,
-    parts: u64,
-) -> Option<Suggestion> {
+/// What it saves is not looked at here.
+pub(super) fn buckets(layout: &Layout, jobs: &[(u32, Job)], fields: &Fields) -> Option<Suggestion> {
     let (slot, now) = layout.into.slots().find_map(|(name, sum)| match sum {
         Sum::Whole => Some((name, 1)),
         Sum::Over(by) => Some((name, by)),
         Sum::Rest(_) => None,
     })?;
-    // Of a share of the hashes it cannot be told how densely the ids lie.
-    if parts > 1 || fields.mean <= 0.0 {
+    if fields.mean <= 0.0 {
         return None;
     }
     let ids = ids(layout, jobs, slot)?;
@@ -54,7 +49,7 @@ pub(super) fn buckets(
     } else {
         format!("a hash of {:.1} fields leaves most of its saving unused", fields.mean)
     };
-    Some(Suggestion { into, fields: mean, why })
+    Some(Suggestion { into, fields: mean, saves_bytes: 0, why })
 }
 
 /// The numbers in the hashes' names; `None` unless all are.
@@ -120,7 +115,7 @@ mod tests {
             limit,
             ..Fields::default()
         };
-        buckets(&layout, &jobs, &fields, 1).map(|s| format!("{} {}", s.into, s.fields))
+        buckets(&layout, &jobs, &fields).map(|s| format!("{} {}", s.into, s.fields))
     }
 
     #[test]
