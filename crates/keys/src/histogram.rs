@@ -124,7 +124,9 @@ mod tests {
             prop_assert!(bottom(at) <= value);
             prop_assert!(bottom(at + 1) > value || value < 4);
             let mut histogram = Histogram::default();
-            [value, value, u64::MAX].iter().for_each(|v| histogram.add(*v));
+            for v in [value, value, u64::MAX] {
+                histogram.add(v);
+            }
             // Above 16 GiB a bucket is wider than what is kept of its largest value.
             prop_assert!(histogram.quantile(0.5) == value || value >= 1 << 34);
         }

@@ -148,8 +148,8 @@ pub async fn apply(run: Run<'_>, events: Events<'_>) -> Result<Outcome, ActError
         // One that cannot be ended is found by the next run, which says so.
         let _ = journal.end();
     }
-    let most = changes_a_key(&preview.spec, traits, run.sample);
-    let others_changes = others(&tally.counts, most, dirty, changes(&mut link).await);
+    let most = changes_at_most(&tally.counts, &preview.spec, traits, run.sample);
+    let others_changes = others(most, dirty, changes(&mut link).await);
     // Over a new connection, as before: what the server had set up for the old one is no data.
     let after = match link.reopen().await {
         Ok(()) => settled(&mut link).await.unwrap_or_default(),
@@ -211,25 +211,23 @@ async fn changes(link: &mut Link) -> Option<(u64, u64)> {
     Some((info.count("rdb_last_save_time")?, info.count("rdb_changes_since_last_save")?))
 }
 
-/// What the server counts, at most, for one of ours: a key set and a field removed or the other way about, and an expiry where
-/// there are any; a value replaced, by RESTORE where the policy's figure is kept.
-fn changes_a_key(spec: &Spec, traits: Traits, sample: &Sample) -> u64 {
-    let has_expiries = sample.info.databases().iter().any(|db| db.expires > 0);
+/// What the server counts, at most, for ours: a key set and a field removed or the other way about, and an expiry where there
+/// are any; a value replaced, by RESTORE as well where the policy's figure is kept.
+fn changes_at_most(ours: &Counts, spec: &Spec, traits: Traits, sample: &Sample) -> u64 {
+    let expiring: u64 = sample.info.databases().iter().map(|db| db.expires).sum();
     match spec.shape {
-        Shape::Hash(_) => 2 + u64::from(has_expiries),
-        Shape::Compress { .. } => 1 + u64::from(traits.usage != Usage::None),
+        Shape::Compress { .. } => ours.done * (1 + u64::from(traits.usage != Usage::None)),
+        Shape::Hash(_) if !spec.reverse => {
+            2 * ours.done + ours.done.min(expiring) + ours.hashes.min(expiring)
+        }
+        // How many fields a hash's expiry becomes that of, or that have their own, is not known.
+        Shape::Hash(_) => ours.done * (2 + u64::from(traits.by_field || expiring > 0)),
     }
 }
 
 /// Changes that were not ours, about.
-fn others(
-    ours: &Counts,
-    each: u64,
-    before: Option<(u64, u64)>,
-    after: Option<(u64, u64)>,
-) -> Option<u64> {
+fn others(most: u64, before: Option<(u64, u64)>, after: Option<(u64, u64)>) -> Option<u64> {
     let ((saved, first), (saved_later, last)) = before.zip(after)?;
-    let most = ours.done * each + if each > 2 { ours.hashes } else { 0 };
     (saved == saved_later).then(|| last.saturating_sub(first).saturating_sub(most))
 }
 

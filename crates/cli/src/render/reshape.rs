@@ -313,7 +313,19 @@ fn outcome(o: &Outcome, paint: Paint, verbose: bool) -> String {
         format!("{} taken again, {} expected", signed_human(taken), signed_human(expected))
     } else {
         let (saved, expected) = (o.measured_bytes, o.predicted_bytes);
-        format!("{} saved, {} expected", signed_human(saved), signed_human(expected))
+        match saved {
+            // Nothing was saved in a negative measure: the reason, where it is known, is below.
+            ..0 => format!(
+                "used_memory grew by {}, {} were to be saved",
+                human(saved.unsigned_abs()),
+                signed_human(expected)
+            ),
+            _ => format!(
+                "{} saved, {} expected",
+                human(saved.unsigned_abs()),
+                signed_human(expected)
+            ),
+        }
     };
     let has_done = o.done > 0 || o.status != Status::Done;
     let said = if has_done { format!("{bytes}; {what}") } else { bytes };
