@@ -77,6 +77,7 @@ fn kill_and_undo(state: &Path, server: &Server, connection: &mut Connection, del
     assert_eq!(measure::digest(connection).unwrap(), before.1, "{what}");
     let again = unfrag(state, server, &["undo"]).output().unwrap();
     assert!(text(&again).contains("nothing to undo"), "{what}: {}", text(&again));
+    eprintln!("{what}: undone");
 }
 
 #[test]
