@@ -292,6 +292,13 @@ fn purge_commands() -> Vec<String> {
     vec!["MEMORY PURGE".to_owned(), "INFO".to_owned(), "CONFIG GET jemalloc-bg-thread".to_owned()]
 }
 
+/// What it ends with, each command named once.
+fn end_with_purge(commands: &mut Vec<String>) {
+    let unnamed: Vec<String> =
+        purge_commands().into_iter().filter(|c| !commands.contains(c)).collect();
+    commands.extend(unnamed);
+}
+
 /// The shortest slices an old server can be made to take: `hz` is how often a second it takes one.
 pub(crate) const HZ_SHORT: &str = "500";
 /// Share of the server's thread that defrag may take, in percent: where it begins, and the most.
@@ -341,7 +348,7 @@ fn defrag_step(sample: &Sample, slabs: u64) -> Step {
         })
         .collect();
     commands.extend(["CONFIG GET NAME".to_owned(), "INFO".to_owned(), "PING".to_owned()]);
-    commands.extend(purge_commands());
+    end_with_purge(&mut commands);
     Step {
         remedy: RemedyName::Defrag,
         why: "live data is spread over pages that are mostly empty, and this server can move it"
@@ -389,7 +396,7 @@ fn repack_step(plan: &Plan, slabs: u64, after_defrag: bool) -> Step {
         "INFO".to_owned(),
         "PING".to_owned(),
     ];
-    commands.extend(purge_commands());
+    end_with_purge(&mut commands);
     Step {
         remedy: RemedyName::Repack,
         why: why.to_owned(),

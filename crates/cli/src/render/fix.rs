@@ -3,6 +3,7 @@
 use super::paint::Paint;
 use super::{Failure, ladder};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use unfrag_act::execute::Progress;
 use unfrag_act::history::Score;
 use unfrag_act::outcome::StepOutcome;
@@ -228,11 +229,14 @@ fn restored(o: &Outcome) -> Vec<String> {
     }
     let (good, bad): (Vec<_>, Vec<_>) = o.restored_config.iter().partition(|r| r.restored);
     let (others, good): (Vec<_>, Vec<_>) = good.into_iter().partition(|r| r.note.is_some());
-    let mut names: Vec<&str> = good.iter().map(|r| r.name.as_str()).collect();
-    names.dedup();
+    // Twice where defrag ran twice.
+    let names: BTreeSet<&str> = good.iter().map(|r| r.name.as_str()).collect();
     let mut said = vec![];
     if !names.is_empty() {
-        said.push(format!("settings put back and read back: {}", names.join(", ")));
+        said.push(format!(
+            "settings put back and read back: {}",
+            names.into_iter().collect::<Vec<_>>().join(", ")
+        ));
     }
     let noted = |r: &&unfrag_act::Restored| r.note.clone().unwrap_or_default();
     said.extend(others.iter().map(|r| format!("{}: {}", r.name, noted(r))));
