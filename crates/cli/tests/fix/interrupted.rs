@@ -1,6 +1,6 @@
 //! Killed, stopped and cut off in the middle: what it changed is put back.
 
-use super::{begin, fragmented, kill, ours, settings, text, unfrag, wait_until_busy};
+use super::{begin, fragmented, is_changed, kill, ours, settings, text, unfrag, wait_until_busy};
 use redis::{Commands, Connection};
 use std::path::Path;
 use std::process::Stdio;
@@ -40,13 +40,11 @@ fn count_up(mut connection: Connection, stop: &AtomicBool) -> [u64; 50] {
 #[test]
 fn undo_after_kill_9_leaves_nothing() {
     for kind in [Kind::Redis6, Kind::Redis7, Kind::Redis8].into_iter().filter(|k| require(*k)) {
-        // What killed runs did leaves less to do: three short ones share a server, long ones do not.
-        for delays_ms in moments().chunk_by(|before, _| *before <= 400) {
+        for delay_ms in moments() {
             let state = tempfile::tempdir().unwrap();
+            // A new one each time: what a killed run did leaves less to do, until there is nothing.
             let (server, mut connection) = fragmented(kind);
-            for &delay_ms in delays_ms {
-                kill_and_undo(state.path(), &server, &mut connection, delay_ms);
-            }
+            kill_and_undo(state.path(), &server, &mut connection, delay_ms);
         }
     }
 }
@@ -59,10 +57,17 @@ fn kill_and_undo(state: &Path, server: &Server, connection: &mut Connection, del
         let writer = scope.spawn(|| count_up(server.connection().unwrap(), &stop));
         let at_end = StopAtEnd(&stop);
         let mut child = begin(state, server, &[]);
-        wait_until_busy(connection, &before.0);
+        let mut has_begun = false;
+        measure::wait_until("the first change", 300, || {
+            has_begun = is_changed(connection, &before.0);
+            Ok(has_begun || child.try_wait().unwrap().is_some())
+        })
+        .unwrap();
         std::thread::sleep(Duration::from_millis(delay_ms));
         kill(&mut child);
         drop(at_end);
+        let output = child.wait_with_output().unwrap();
+        assert!(has_begun, "{what}: it ended before it changed anything: {}", text(&output));
         writer.join().unwrap()
     });
     let undo = unfrag(state, server, &["undo"]).output().unwrap();

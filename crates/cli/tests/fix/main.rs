@@ -62,10 +62,11 @@ fn text(output: &Output) -> String {
 
 /// Waits until the run has begun to change something.
 fn wait_until_busy(connection: &mut Connection, before: &[(String, String)]) {
-    measure::wait_until("the first change", 300, || {
-        Ok(settings(connection) != before || ours(connection) > 0)
-    })
-    .unwrap();
+    measure::wait_until("the first change", 300, || Ok(is_changed(connection, before))).unwrap();
+}
+
+fn is_changed(connection: &mut Connection, before: &[(String, String)]) -> bool {
+    settings(connection) != before || ours(connection) > 0
 }
 
 fn kill(child: &mut Child) {
