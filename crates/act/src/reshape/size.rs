@@ -235,6 +235,12 @@ impl SlotTable {
         self.old.keys + self.new.keys
     }
 
+    /// The same table, when what came to it is what is there: the next that go are of all its keys.
+    pub(super) fn settled(self) -> Self {
+        let old = Part { keys: self.keys(), met: self.old.met + self.new.met };
+        Self { old, new: Part::default(), ..self }
+    }
+
     /// All find their places again.
     fn rehash(&mut self) {
         let (keys, room) = (self.keys() as f64, self.table.room as f64);

@@ -1,6 +1,6 @@
 //! The dry run of keys into hashes, and of hashes into keys.
 
-use super::slots::{self as by_slot, Step, Steps};
+use super::slots::{self as by_slot, Step, Steps, Way};
 use super::{FETCHED_BYTES, Look, SAMPLE_BYTES, SAMPLE_KEYS, Turnover, suggest};
 use crate::ActError;
 use crate::reshape::guard;
@@ -233,7 +233,7 @@ async fn size_up(
         let share = ratio(sums.merged, sums.keys) * ratio(matching, held);
         let expiring =
             (ratio(sums.merged_with_ttl, sums.merged), ratio(sums.new_with_ttl, sums.new));
-        tables_more += by_slot::tables(look, &steps, share, expiring).await?;
+        tables_more += by_slot::tables(look, &steps, Way::Forth, share, expiring).await?;
     }
     Ok(Sized {
         now: scale.up(now.bytes),
@@ -561,7 +561,7 @@ pub(super) async fn reverse(look: &mut Look<'_>, info: &Info) -> Result<(), ActE
         let share = ratio(sums.merged, sums.keys) * ratio(hashes.seen, listed);
         let expiring =
             (ratio(sums.new_with_ttl, sums.new), ratio(sums.merged_with_ttl, sums.merged));
-        tables_more += by_slot::tables(look, &steps, share, expiring).await?;
+        tables_more += by_slot::tables(look, &steps, Way::Back, share, expiring).await?;
     }
     look.preview.keys_after = keys_after;
     look.conclude((scale.up(now.bytes), scale.up(after.bytes)), tables_more);
