@@ -6,7 +6,7 @@
 use crate::guard::{self, Refusal};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use unfrag_diagnose::reclaim::{by_defrag, by_repack};
+use unfrag_diagnose::reclaim::{PROCESS_BYTES, by_defrag, by_repack};
 use unfrag_model::{Engine, Report, Sample, Version};
 
 /// A remedy of this crate.
@@ -153,8 +153,6 @@ pub enum Copying {
 
 /// Less than this is not worth touching a server for.
 const WORTHWHILE_BYTES: u64 = 2 << 20;
-/// RSS that is not the allocator's, where it cannot be read: text, libraries, stacks. Between 4 and 10 MB on five servers.
-const OUTSIDE_BYTES: u64 = 6 << 20;
 
 /// Plans for one server. Without steps there is nothing to do, or [`Plan::refused`] says why it cannot be done.
 pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
@@ -263,7 +261,7 @@ fn tails(plan: &Plan, sample: &Sample) -> Option<Tails> {
     let most = crate::remedy::repack::largest_key_bytes(&plan.bounds);
     let bytes = sample.malloc_stats.as_ref()?.tail_bytes(most);
     let file_backed = sample.host.as_ref().and_then(|h| h.file_backed);
-    let outside_bytes = file_backed.unwrap_or(OUTSIDE_BYTES);
+    let outside_bytes = file_backed.unwrap_or(PROCESS_BYTES);
     let is_worth_it = !plan.steps.is_empty() && is_cheap && bytes >= WORTHWHILE_BYTES;
     is_worth_it.then_some(Tails { bytes, outside_bytes })
 }

@@ -8,6 +8,8 @@ mod purge;
 mod repack;
 mod restart;
 
+pub use restart::PROCESS_BYTES;
+
 use crate::figures::Figures;
 use unfrag_model::{Estimate, Reclaim};
 

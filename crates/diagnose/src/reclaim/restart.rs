@@ -8,7 +8,7 @@ use unfrag_model::{Estimate, Version};
 
 /// What a fresh process occupies beyond its allocations, where its file-backed pages cannot be read: text,
 /// libraries, stacks, the allocator's first arenas. Measured on the five servers, between 4 and 10 MB.
-const PROCESS_BYTES: u64 = 6 << 20;
+pub const PROCESS_BYTES: u64 = 6 << 20;
 /// The anonymous part of that.
 const STACKS_BYTES: u64 = 1 << 20;
 
