@@ -155,6 +155,14 @@ async fn probe_baseline(work: &mut Work<'_>) {
     work.baseline = work.probe.period();
 }
 
+/// What was refused once would be refused again; and defrag alone has nothing new to do where repack moved nothing.
+fn is_in_vain(step: &Step, done: &[StepOutcome]) -> bool {
+    let is_refused = |o: &StepOutcome| o.remedy == step.remedy && o.status == Status::Refused;
+    let is_idle = |o: &StepOutcome| matches!(o.status, Status::NotNeeded | Status::Refused);
+    let is_second = step.remedy == RemedyName::Defrag && step.takes_the_rest();
+    done.iter().any(is_refused) || (is_second && done.last().is_some_and(is_idle))
+}
+
 impl Work<'_> {
     async fn steps(&mut self) -> (Vec<StepOutcome>, Option<String>) {
         let mut outcomes = vec![];
@@ -163,10 +171,7 @@ impl Work<'_> {
             if self.stop.is_set() || Instant::now() >= self.deadline || self.is_at_target().await {
                 break;
             }
-            // What was refused once would be refused again.
-            let is_refused =
-                |o: &StepOutcome| o.remedy == step.remedy && o.status == Status::Refused;
-            if outcomes.iter().any(is_refused) {
+            if is_in_vain(step, &outcomes) {
                 continue;
             }
             (self.events)(Event::Step(step.remedy));
