@@ -225,8 +225,10 @@ impl Work<'_> {
         (outcome, error)
     }
 
+    /// Of the process that the plan was made for.
     async fn rss(&mut self) -> Option<u64> {
-        self.link.info().await.ok()?.count("used_memory_rss")
+        let rss = self.link.info().await.ok()?.count("used_memory_rss");
+        rss.filter(|_| self.link.run_id == self.plan.run_id)
     }
 
     async fn finish(
@@ -236,8 +238,9 @@ impl Work<'_> {
         error: Option<String>,
     ) -> Outcome {
         let after = match self.link.settled_info().await {
-            Ok(info) => outcome::layers(&info, &before),
-            Err(_) => Layers::default(),
+            // What another process holds is no merit of ours.
+            Ok(info) if self.link.run_id == self.plan.run_id => outcome::layers(&info, &before),
+            _ => Layers::default(),
         };
         let worst = steps.iter().map(|s| s.status).find(|s| *s == Status::Failed);
         let status = match worst {
@@ -261,11 +264,11 @@ impl Work<'_> {
             floor_rss_bytes: self.plan.floor_rss_bytes,
             steps,
             restored_config: self.restored,
+            left_aside: self.left_aside,
             skipped,
             held_back: outcome::held_back(self.plan),
         };
-        let is_clean = outcome.is_restored() && !self.left_aside;
-        if is_clean {
+        if outcome.is_restored() {
             // A journal that cannot be ended is found by the next run, which says so.
             let _ = self.journal.end();
         }

@@ -1,10 +1,10 @@
 //! [`Link`]: the connection that acts, with what is asked of a server over and over.
 
 use crate::ActError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use unfrag_client::connect::CLIENT_NAME;
 use unfrag_client::sample::MAX_CLIENTS_LISTED;
-use unfrag_client::{Address, ConnectOptions, Connection, connect, resp};
+use unfrag_client::{Address, ClientError, ConnectOptions, Connection, Problem, connect, resp};
 use unfrag_model::Info;
 
 /// The name our acting connection takes: two of them on one server find each other by it.
@@ -34,21 +34,38 @@ impl Link {
         Ok(Self { connection, address: address.clone(), options: options.clone(), run_id })
     }
 
-    /// A new connection after the old one broke; tries for as long as a short restart or a network blip lasts.
+    /// A new connection after the old one broke, to a server that takes commands: tries for as long as a short restart or
+    /// a network blip lasts, and waits ten minutes for one that is up and loads its data.
     pub(crate) async fn reopen(&mut self) -> Result<(), ActError> {
         const TRIES: u32 = 20;
-        let mut last = None;
-        for _ in 0..TRIES {
-            match Self::open(&self.address, &self.options).await {
-                Ok(link) => {
-                    *self = link;
-                    return Ok(());
-                }
-                Err(error) => last = Some(error),
+        const LOADING_MOST: Duration = Duration::from_secs(600);
+        let (mut tries, begun) = (0, Instant::now());
+        loop {
+            let last = match self.open_again().await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let is_loading = matches!(
+                &last,
+                ActError::Client(e) if matches!(*e.problem, Problem::Loading { .. })
+            );
+            tries += u32::from(!is_loading);
+            if tries >= TRIES || begun.elapsed() >= LOADING_MOST {
+                return Err(last);
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        Err(last.unwrap_or_else(|| ActError::Unsafe("the server does not answer".to_owned())))
+    }
+
+    async fn open_again(&mut self) -> Result<(), ActError> {
+        let mut link = Self::open(&self.address, &self.options).await?;
+        // While it loads it speaks, and says no to whatever touches a key.
+        if link.info().await?.flag("loading") == Some(true) {
+            let problem = Box::new(Problem::Loading { percent: None, seconds_left: None });
+            return Err(ClientError { target: self.address.to_string(), problem }.into());
+        }
+        *self = link;
+        Ok(())
     }
 
     /// INFO without commandstats: some 6 KB.

@@ -91,6 +91,8 @@ pub struct Outcome {
     pub steps: Vec<StepOutcome>,
     /// Settings that were changed.
     pub restored_config: Vec<Restored>,
+    /// Copies of keys that were set aside could not be deleted: `unfrag undo` does, and they expire within a minute.
+    pub left_aside: bool,
     /// What was not touched.
     pub skipped: Vec<Skipped>,
     /// A remedy was left out that `--allow` would use.
@@ -111,6 +113,7 @@ impl Outcome {
             floor_rss_bytes: plan.floor_rss_bytes,
             steps: vec![],
             restored_config: vec![],
+            left_aside: false,
             skipped: skipped(plan),
             held_back: held_back(plan),
         }
@@ -118,7 +121,7 @@ impl Outcome {
 
     /// True when everything that was changed is as it was.
     pub fn is_restored(&self) -> bool {
-        self.restored_config.iter().all(|r| r.restored)
+        !self.left_aside && self.restored_config.iter().all(|r| r.restored)
     }
 
     /// True when a step that was tried was refused.

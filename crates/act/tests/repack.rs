@@ -306,7 +306,7 @@ fn a_replica_ends_equal_to_its_primary() {
     repack(&servers.primary);
     let mut replica = servers.replicas.first().unwrap().connection().unwrap();
     let offset = measure::field(&mut primary, "master_repl_offset").unwrap();
-    measure::wait_until("the replica's catching up", 20, || {
+    measure::wait_until("the replica's catching up", || {
         Ok(measure::field(&mut replica, "slave_repl_offset")? >= offset)
     })
     .unwrap();

@@ -47,7 +47,7 @@ fn lua(connection: &mut redis::Connection, script: &str) {
 }
 
 fn saved(server: &Server, connection: &mut redis::Connection) -> String {
-    measure::wait_until("the end of the last fork", 30, || {
+    measure::wait_until("the end of the last fork", || {
         Ok(measure::field(connection, "rdb_bgsave_in_progress")? == 0)
     })
     .unwrap();

@@ -135,7 +135,7 @@ impl Unit {
         let mut first = Command::new("sh");
         first.arg(systemctl).args(["start", "cache.service"]).stdin(Stdio::null());
         let unit = Self { folder, port, first: first.spawn().unwrap() };
-        wait_until("the unit", 20, || Ok(unit.connection().is_some())).unwrap();
+        wait_until("the unit", || Ok(unit.connection().is_some())).unwrap();
         let mut connection = unit.connection().unwrap();
         redis::cmd("SET").arg("key").arg("value").exec(&mut connection).unwrap();
         unit
@@ -295,7 +295,7 @@ impl Scripted {
     fn by_hand(&self) {
         let conf = self.folder.path().join("conf");
         assert!(Command::new(self.program()).arg(conf).status().unwrap().success());
-        wait_until("the server", 20, || Ok(self.connection().is_some())).unwrap();
+        wait_until("the server", || Ok(self.connection().is_some())).unwrap();
     }
 
     /// A line that begins with a script and names the server, as the rehearsal wants it.

@@ -60,7 +60,7 @@ fn get(address: &str, path: &str) -> Option<String> {
 }
 
 fn until(what: &str, mut found: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + unfrag_testbed::measure::PATIENCE;
     while !found() {
         assert!(Instant::now() < end, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(200));

@@ -3,9 +3,6 @@
 use crate::measure::{command, info, wait_until};
 use crate::{Error, Kind, Options, Server};
 
-/// Seconds for a deployment to agree with itself.
-const AGREE_SECONDS: u64 = 40;
-
 /// A primary and its replicas, in sync.
 #[derive(Debug)]
 pub struct Replicated {
@@ -28,7 +25,7 @@ impl Replicated {
             .collect::<Result<Vec<_>, _>>()?;
         for replica in &replicas {
             let mut connection = replica.connection()?;
-            wait_until("the replica's synchronisation", AGREE_SECONDS, || {
+            wait_until("the replica's synchronisation", || {
                 Ok(info(&mut connection)?.get("master_link_status").is_some_and(|s| s == "up"))
             })?;
         }
@@ -65,7 +62,7 @@ impl Watched {
             .collect::<Result<Vec<_>, _>>()?;
         for sentinel in &sentinels {
             let mut connection = sentinel.connection()?;
-            wait_until("the Sentinels' discovery", AGREE_SECONDS, || {
+            wait_until("the Sentinels' discovery", || {
                 // Not `INFO everything`, which Sentinels before 7.0 answer with nothing.
                 let cmd = redis::cmd("INFO").arg("sentinel").clone();
                 let text: String = command(&mut connection, "read INFO", &cmd)?;
@@ -128,7 +125,7 @@ impl Cluster {
         }
         for node in &self.nodes {
             let mut connection = node.connection()?;
-            wait_until("the nodes' meeting", AGREE_SECONDS, || {
+            wait_until("the nodes' meeting", || {
                 let nodes: String =
                     command(&mut connection, "list nodes", redis::cmd("CLUSTER").arg("NODES"))?;
                 Ok(nodes.lines().filter(|l| !l.contains("handshake")).count() == self.nodes.len())
@@ -158,7 +155,7 @@ impl Cluster {
         let replicas = self.nodes.len() - 3;
         for node in &self.nodes {
             let mut connection = node.connection()?;
-            wait_until("the Cluster's agreement", AGREE_SECONDS, || {
+            wait_until("the Cluster's agreement", || {
                 let state: String = command(
                     &mut connection,
                     "read the cluster's state",

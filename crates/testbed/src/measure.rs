@@ -56,13 +56,15 @@ pub fn typed(connection: &mut Connection, line: &str) -> Result<(), Error> {
     command(connection, "run a typed line", &cmd)
 }
 
-/// Waits for a condition, asking every 20 ms for at most `seconds`.
+/// Long beyond what anything takes on a starved machine: only what never comes is waited for so long.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Waits for a condition, asking every 20 ms, for [`PATIENCE`] at most.
 pub fn wait_until(
     what: &'static str,
-    seconds: u64,
     mut holds: impl FnMut() -> Result<bool, Error>,
 ) -> Result<(), Error> {
-    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if holds()? {
             return Ok(());

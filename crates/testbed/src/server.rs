@@ -3,7 +3,7 @@
 mod ports;
 mod process;
 
-use crate::measure::command;
+use crate::measure::{PATIENCE, command};
 use crate::{Error, Kind, LIFETIME, Watchdog};
 use ports::Ports;
 use process::Recipe;
@@ -47,8 +47,6 @@ pub struct Server {
     folder: TempDir,
 }
 
-/// Until a server answers or is gone; loading a gigabyte takes some seconds.
-const UP_SECONDS: u64 = 60;
 /// Starts tried when another process takes the port first: one is rare, three in a row no accident.
 const STARTS: usize = 3;
 
@@ -124,7 +122,7 @@ impl Server {
         let login = password.map(|p| format!(":{p}@")).unwrap_or_default();
         let url = format!("redis://{login}127.0.0.1:{}/", self.port());
         redis::Client::open(url)
-            .and_then(|client| client.get_connection_with_timeout(Duration::from_secs(5)))
+            .and_then(|client| client.get_connection_with_timeout(PATIENCE))
             .map_err(|source| Error::Command { what: "connect", source })
     }
 
@@ -158,7 +156,7 @@ impl Server {
     }
 
     fn wait_until_gone(&mut self) -> Result<(), Error> {
-        let deadline = Instant::now() + Duration::from_secs(UP_SECONDS);
+        let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 self.watchdog = None;
@@ -170,7 +168,7 @@ impl Server {
     }
 
     fn wait_until_up(&mut self) -> Result<(), Error> {
-        let deadline = Instant::now() + Duration::from_secs(UP_SECONDS);
+        let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(self.not_up(format!("it ended with {status}")));
@@ -180,7 +178,7 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Err(self.not_up(format!("no answer in {UP_SECONDS} s")))
+        Err(self.not_up(format!("no answer in {} s", PATIENCE.as_secs())))
     }
 
     fn not_up(&self, what: String) -> Error {
@@ -197,7 +195,7 @@ impl Server {
     fn answers(&self) -> bool {
         let Ok(mut connection) = self.connection() else { return false };
         // Asked again when it is interrupted or late.
-        if connection.set_read_timeout(Some(Duration::from_secs(UP_SECONDS))).is_err() {
+        if connection.set_read_timeout(Some(PATIENCE)).is_err() {
             return false;
         }
         let is_up = match redis::cmd("PING").query::<String>(&mut connection) {
@@ -249,7 +247,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let child = recipe.spawn(folder.path()).unwrap();
             let ours = Server { child, watchdog: None, recipe, folder };
-            wait_until("the socket", UP_SECONDS, || Ok(ours.socket().exists())).unwrap();
+            wait_until("the socket", || Ok(ours.socket().exists())).unwrap();
             assert!(stranger.answers() && !ours.answers(), "{}", kind.name());
         }
     }

@@ -562,6 +562,9 @@ impl Repack {
         }
         let mut result = self.delete_aside(work).await;
         if result.as_ref().is_err_and(ActError::is_lost_connection) {
+            work.note(
+                "the connection was lost: waiting for the server, to delete what is set aside",
+            );
             work.link.reopen().await?;
             self.keys.forget_selection();
             result = self.delete_aside(work).await;

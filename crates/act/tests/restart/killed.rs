@@ -204,7 +204,7 @@ fn folders_of_append_only_files_are_what_they_were() {
             let was_there = (0..TRIES).any(|_| {
                 let was_there = killed_when(&site, &state, seen);
                 // A child that was forked and is not yet the second server holds the journal's lock for that instant.
-                wait_until("undo", 20, || Ok(site.undo().is_ok()))
+                wait_until("undo", || Ok(site.undo().is_ok()))
                     .unwrap_or_else(|e| panic!("{label}: {e} {:?}", site.undo()));
                 was_there
             });

@@ -51,7 +51,7 @@ impl Load {
     /// Waits until so many more writes were answered.
     pub(crate) fn wait_for(&self, more: u64) {
         let wanted = self.answered.load(Ordering::Relaxed) + more;
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + unfrag_testbed::measure::PATIENCE;
         while self.answered.load(Ordering::Relaxed) < wanted {
             assert!(Instant::now() < deadline, "clients are not answered any more");
             std::thread::sleep(Duration::from_millis(2));

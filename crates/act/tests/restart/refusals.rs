@@ -85,10 +85,10 @@ fn a_rehearsal_ends_with_an_unfrag_that_is_killed() {
         .spawn()
         .unwrap();
     let rehearsed = || std::fs::read_dir(&folder).unwrap().count();
-    wait_until("the rehearsal", 20, || Ok(site.processes() != server && rehearsed() == 1)).unwrap();
+    wait_until("the rehearsal", || Ok(site.processes() != server && rehearsed() == 1)).unwrap();
     looking.kill().unwrap();
     looking.wait().unwrap();
-    wait_until("its end", 20, || Ok(site.processes() == server && rehearsed() == 0)).unwrap();
+    wait_until("its end", || Ok(site.processes() == server && rehearsed() == 0)).unwrap();
 }
 
 /// A copy over the server's own snapshot would be the end of the only one.
@@ -167,8 +167,7 @@ fn a_snapshot_that_failed_needs_a_word() {
         site.fill(100);
         std::fs::create_dir(site.folder.path().join("dump.rdb")).unwrap();
         redis::cmd("BGSAVE").exec(&mut site.connection()).unwrap();
-        wait_until("the failure", 20, || Ok(site.info()["rdb_last_bgsave_status"] == "err"))
-            .unwrap();
+        wait_until("the failure", || Ok(site.info()["rdb_last_bgsave_status"] == "err")).unwrap();
         let why = refused(&site.plan(&wish(&site, Mode::Plain)));
         assert!(why.contains("rdb_last_bgsave_status:err"), "{why}");
         // Told to go on, it is the server that refuses to end.

@@ -53,7 +53,7 @@ impl Fleet {
     pub(crate) fn boot(&self, port: u16) {
         let line = self.start_line().replace("{port}", &port.to_string());
         assert!(Command::new("sh").arg("-c").arg(line).status().unwrap().success());
-        wait_until("the server", 20, || Ok(try_connection(port, None).is_some())).unwrap();
+        wait_until("the server", || Ok(try_connection(port, None).is_some())).unwrap();
     }
 
     fn start_line(&self) -> String {
@@ -68,7 +68,7 @@ impl Fleet {
             fleet.add(&format!("replicaof 127.0.0.1 {primary}\n{lines}"));
         }
         for &port in fleet.ports.iter().skip(1) {
-            wait_until("the link", 30, || {
+            wait_until("the link", || {
                 Ok(info(&mut server_at(port))?.get("master_link_status").is_some_and(|s| s == "up"))
             })
             .unwrap();
@@ -90,7 +90,7 @@ impl Fleet {
         // Debian's package has the Sentinel that all can share.
         fleet.sentinels = (0..3).map(|_| Server::start(kind, &options).unwrap()).collect();
         for sentinel in &fleet.sentinels {
-            wait_until("discovery", 40, || {
+            wait_until("discovery", || {
                 let text: String =
                     redis::cmd("INFO").arg("sentinel").query(&mut sentinel.connection()?).unwrap();
                 Ok(text.contains("status=ok") && text.contains("slaves=2,sentinels=3"))
@@ -125,7 +125,7 @@ impl Fleet {
             redis::cmd("CLUSTER").arg("NODES").query(&mut server_at(port)).unwrap()
         };
         for &port in &fleet.ports {
-            wait_until("the meeting", 40, || {
+            wait_until("the meeting", || {
                 Ok(nodes(port).lines().filter(|l| !l.contains("handshake")).count() == 6)
             })
             .unwrap();
@@ -140,7 +140,7 @@ impl Fleet {
                 .unwrap();
         }
         for &port in &fleet.ports {
-            wait_until("agreement", 40, || {
+            wait_until("agreement", || {
                 let state: String =
                     redis::cmd("CLUSTER").arg("INFO").query(&mut server_at(port)).unwrap();
                 Ok(state.contains("cluster_state:ok")
@@ -149,7 +149,7 @@ impl Fleet {
             .unwrap();
         }
         for &port in &fleet.ports[3..] {
-            wait_until("the link", 30, || {
+            wait_until("the link", || {
                 Ok(info(&mut server_at(port))?.get("master_link_status").is_some_and(|s| s == "up"))
             })
             .unwrap();
@@ -592,6 +592,6 @@ fn without_a_quorum_nothing_begins() {
             .unwrap();
     assert!(refusals(&plan::make(&direct, &fleet.wish())).contains("redis+sentinel://"));
     fleet.sentinels.truncate(1);
-    wait_until("the lost quorum", 30, || Ok(!fleet.plan(&fleet.wish()).may_run())).unwrap();
+    wait_until("the lost quorum", || Ok(!fleet.plan(&fleet.wish()).may_run())).unwrap();
     assert!(refusals(&fleet.plan(&fleet.wish())).contains("Sentinels cannot fail over"));
 }

@@ -51,7 +51,7 @@ impl Site {
     }
 
     pub(crate) fn wait_until_up(&self) {
-        wait_until("the server", 20, || Ok(self.try_connection().is_some())).unwrap();
+        wait_until("the server", || Ok(self.try_connection().is_some())).unwrap();
     }
 
     /// Its folder and file; somebody else starts it.

@@ -79,7 +79,7 @@ impl Kept {
         let kept = Self { daemon, control, site };
         kept.site.wait_until_up();
         // Until then it is `STARTING`.
-        wait_until("supervisord", 20, || Ok(kept.status().contains("RUNNING"))).unwrap();
+        wait_until("supervisord", || Ok(kept.status().contains("RUNNING"))).unwrap();
         Some(kept)
     }
 
@@ -357,7 +357,7 @@ fn stopped_half_way_the_first_process_serves_again() {
         assert_eq!(site.info()["run_id"], old);
         let keys: u64 = redis::cmd("DBSIZE").query(&mut connection).unwrap();
         kept.ask(&["restart", "cache"]);
-        wait_until("the restart", 20, || {
+        wait_until("the restart", || {
             Ok(site.try_connection().is_some_and(|_| site.info()["run_id"] != old))
         })
         .unwrap();

@@ -155,8 +155,10 @@ fn outcome(o: &Outcome, paint: Paint) -> String {
     let mut lines = vec![headline(o, paint), String::new()];
     lines.push(paint.dim("  before"));
     lines.extend(ladder::render(&o.before, paint));
-    lines.push(paint.dim("  after"));
-    lines.extend(ladder::render(&o.after, paint));
+    if o.after.rss.is_some() {
+        lines.push(paint.dim("  after"));
+        lines.extend(ladder::render(&o.after, paint));
+    }
     lines.push(String::new());
     lines.push(
         paint.dim("  step        gave back  expected      took   p99.9 before   during    worst"),
@@ -178,13 +180,18 @@ fn outcome(o: &Outcome, paint: Paint) -> String {
 fn headline(o: &Outcome, paint: Paint) -> String {
     let target = printable(&o.target);
     let rss = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), human);
-    let text = format!(
-        "{target}: {} given back (rss {} -> {}), {} expected",
-        signed_human(o.reclaimed_bytes),
-        rss(o.before.rss),
-        rss(o.after.rss),
-        human(o.predicted_bytes)
-    );
+    let (before, expected) = (rss(o.before.rss), human(o.predicted_bytes));
+    let text = match o.after.rss {
+        Some(after) => format!(
+            "{target}: {} given back (rss {before} -> {}), {expected} expected",
+            signed_human(o.reclaimed_bytes),
+            human(after)
+        ),
+        None => format!(
+            "{target}: no saying what was given back (rss {before} before; the server is gone or another process now), \
+             {expected} expected"
+        ),
+    };
     let word = match o.status {
         Status::Failed => "FAILED",
         Status::Stopped => "STOPPED",
@@ -224,14 +231,14 @@ fn step(s: &StepOutcome, paint: Paint) -> String {
 
 /// What became of the settings, a sentence for each kind of end.
 fn restored(o: &Outcome) -> Vec<String> {
-    if o.restored_config.is_empty() {
-        return vec!["no setting was changed".to_owned()];
-    }
     let (good, bad): (Vec<_>, Vec<_>) = o.restored_config.iter().partition(|r| r.restored);
     let (others, good): (Vec<_>, Vec<_>) = good.into_iter().partition(|r| r.note.is_some());
     // Twice where defrag ran twice.
     let names: BTreeSet<&str> = good.iter().map(|r| r.name.as_str()).collect();
     let mut said = vec![];
+    if o.restored_config.is_empty() {
+        said.push("no setting was changed".to_owned());
+    }
     if !names.is_empty() {
         said.push(format!(
             "settings put back and read back: {}",
@@ -246,6 +253,10 @@ fn restored(o: &Outcome) -> Vec<String> {
             .map(|r| format!("{} (should be {}): {}", r.name, r.value, noted(r)))
             .collect();
         said.push(format!("NOT PUT BACK, run `unfrag undo`: {}", bad.join("; ")));
+    }
+    if o.left_aside {
+        let how = "run `unfrag undo`, or wait a minute: they expire by themselves";
+        said.push(format!("NOT DELETED, copies of keys that were set aside: {how}"));
     }
     said
 }

@@ -1,6 +1,6 @@
 //! What can happen to a server in the middle of a fix: forks, stalls, restarts, limits, followers that fall behind.
 
-use super::{FILL_BYTES, begin, fragmented, ours, settings, text, wait_until_busy};
+use super::{FILL_BYTES, Held, begin, fragmented, ours, settings, text};
 use redis::Connection;
 use std::time::Duration;
 use unfrag_testbed::deployment::Replicated;
@@ -34,21 +34,25 @@ fn a_fork_in_the_middle_is_waited_out() {
         let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
         // The child sleeps after each key, so that there is time to look.
         set(&mut connection, "rdb-key-save-delay", "150");
-        let child = begin(state.path(), &server, &[]);
-        wait_until_busy(&mut connection, &before.0);
+        let run = Held::begin(state.path(), &server, &mut connection, &[]);
         redis::cmd("BGSAVE").exec(&mut connection).unwrap();
-        std::thread::sleep(Duration::from_millis(700));
-        let (first, forking) = (
-            work_done(&mut connection),
-            measure::field(&mut connection, "rdb_bgsave_in_progress").unwrap(),
-        );
-        std::thread::sleep(Duration::from_millis(700));
-        let second = work_done(&mut connection);
-        assert_eq!(forking, 1, "the fork ended before it was looked at");
-        assert_eq!(measure::field(&mut connection, "rdb_bgsave_in_progress").unwrap(), 1);
-        assert_eq!(first, second, "{}: something was done beside a fork", kind.name());
+        run.release();
+        // What it was about to send when it was held may still come; then nothing more.
+        let mut still = String::new();
+        measure::wait_until("the run to wait for the fork", || {
+            let before = std::mem::replace(&mut still, work_done(&mut connection));
+            std::thread::sleep(Duration::from_millis(700));
+            assert_eq!(
+                measure::field(&mut connection, "rdb_bgsave_in_progress")?,
+                1,
+                "it worked on"
+            );
+            Ok(before == still)
+        })
+        .unwrap();
+        assert_eq!(work_done(&mut connection), still, "{}: beside a fork", kind.name());
         set(&mut connection, "rdb-key-save-delay", "0");
-        let output = child.wait_with_output().unwrap();
+        let output = run.end();
         assert_eq!(output.status.code(), Some(0), "{} {}", kind.name(), text(&output));
         assert!(text(&output).contains("a fork child is at work"), "{}", text(&output));
         assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
@@ -62,15 +66,41 @@ fn a_server_restarted_in_the_middle_keeps_its_data_and_nothing_of_ours() {
         let state = tempfile::tempdir().unwrap();
         let (mut server, mut connection) = fragmented(kind);
         let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
-        let child = begin(state.path(), &server, &[]);
-        wait_until_busy(&mut connection, &before.0);
+        let run = Held::begin(state.path(), &server, &mut connection, &[]);
         server.restart().unwrap();
-        let output = child.wait_with_output().unwrap();
+        let output = run.end();
         assert_eq!(output.status.code(), Some(7), "{} {}", kind.name(), text(&output));
         let mut connection = server.connection().unwrap();
         assert_eq!(ours(&mut connection), 0, "{} {}", kind.name(), text(&output));
         assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
     }
+}
+
+/// While it loads it answers INFO and refuses every key.
+#[test]
+fn a_server_that_is_long_in_loading_is_waited_for() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    // Microseconds for each key.
+    let options = Options::args(&["--key-load-delay", "100"]);
+    let mut server = Server::start(Kind::Redis7, &options).unwrap();
+    let mut connection = server.connection().unwrap();
+    Workload::Strings.run(&mut connection, FILL_BYTES, 7).unwrap();
+    let digest = measure::digest(&mut connection).unwrap();
+    let run = Held::begin(state.path(), &server, &mut connection, &["--only", "repack"]);
+    let set_aside = ours(&mut connection);
+    assert!(set_aside > 0);
+    server.shutdown().unwrap();
+    run.release();
+    server.start_again().unwrap();
+    let output = run.end();
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output));
+    assert!(text(&output).contains("waiting for the server"), "{}", text(&output));
+    let mut connection = server.connection().unwrap();
+    assert_eq!(ours(&mut connection), 0, "of {set_aside}: {}", text(&output));
+    assert_eq!(measure::digest(&mut connection).unwrap(), digest);
 }
 
 #[test]
@@ -79,13 +109,13 @@ fn a_server_that_stalls_is_left_as_it_was() {
         let state = tempfile::tempdir().unwrap();
         let (server, mut connection) = fragmented(kind);
         let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
-        let child = begin(state.path(), &server, &["-t", "2"]);
-        wait_until_busy(&mut connection, &before.0);
+        let run = Held::begin(state.path(), &server, &mut connection, &["-t", "2"]);
         signal(server.pid(), "-STOP").unwrap();
+        run.release();
         // Longer than a command may take, shorter than the tries to reach the server again.
         std::thread::sleep(Duration::from_secs(5));
         signal(server.pid(), "-CONT").unwrap();
-        let output = child.wait_with_output().unwrap();
+        let output = run.end();
         assert_eq!(output.status.code(), Some(7), "{} {}", kind.name(), text(&output));
         assert_eq!(ours(&mut connection), 0, "{} {}", kind.name(), text(&output));
         assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
@@ -105,10 +135,9 @@ fn a_replica_that_falls_behind_is_waited_for() {
     Workload::Strings.run(&mut primary, 3 * FILL_BYTES, 7).unwrap();
     let replica = servers.replicas.first().unwrap();
     let digest = measure::digest(&mut primary).unwrap();
-    let before = settings(&mut primary);
-    let child = begin(state.path(), &servers.primary, &[]);
-    wait_until_busy(&mut primary, &before);
+    let run = Held::begin(state.path(), &servers.primary, &mut primary, &[]);
     signal(replica.pid(), "-STOP").unwrap();
+    run.release();
     let mut most = 0;
     for _ in 0..40 {
         std::thread::sleep(Duration::from_millis(100));
@@ -118,13 +147,13 @@ fn a_replica_that_falls_behind_is_waited_for() {
         most = here.saturating_sub(there.parse().unwrap()).max(most);
     }
     signal(replica.pid(), "-CONT").unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = run.end();
     // 16 MiB, and what one chunk adds before the next look.
     assert!((1..32 << 20).contains(&most), "{most} bytes behind");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let mut replica = replica.connection().unwrap();
     let offset = measure::field(&mut primary, "master_repl_offset").unwrap();
-    measure::wait_until("the replica's catching up", 30, || {
+    measure::wait_until("the replica's catching up", || {
         Ok(measure::field(&mut replica, "slave_repl_offset")? >= offset)
     })
     .unwrap();
@@ -160,14 +189,12 @@ fn maxmemory_reached_in_the_middle_evicts_and_refuses_nothing() {
     let state = tempfile::tempdir().unwrap();
     let (server, mut connection) = fragmented(Kind::Redis7);
     set(&mut connection, "maxmemory-policy", "allkeys-random");
-    let before = settings(&mut connection);
     let keys = measure::keys(&mut connection).unwrap();
-    let child = begin(state.path(), &server, &[]);
-    wait_until_busy(&mut connection, &before);
+    let run = Held::begin(state.path(), &server, &mut connection, &[]);
     let used = measure::field(&mut connection, "used_memory").unwrap();
     // Room for what is set aside now and a little more; the next batches must not take it.
     set(&mut connection, "maxmemory", &(used + (2 << 20)).to_string());
-    let output = child.wait_with_output().unwrap();
+    let output = run.end();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).contains("no room"), "{}", text(&output));
     assert_eq!(measure::field(&mut connection, "evicted_keys").unwrap(), 0);
@@ -199,7 +226,7 @@ fn consumers_that_wait_are_not_woken_and_not_forgotten() {
                 cmd.query(&mut connection).unwrap()
             }
         });
-        measure::wait_until("the consumer", 10, || {
+        measure::wait_until("the consumer", || {
             Ok(measure::field(&mut connection, "blocked_clients")? == 1)
         })
         .unwrap();

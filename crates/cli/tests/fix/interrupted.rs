@@ -1,12 +1,11 @@
 //! Killed, stopped and cut off in the middle: what it changed is put back.
 
-use super::{begin, fragmented, is_changed, kill, ours, settings, text, unfrag, wait_until_busy};
+use super::{Held, begin, fragmented, is_changed, kill, ours, settings, text, unfrag};
 use redis::{Commands, Connection};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use unfrag_testbed::{Kind, Server, measure, require, signal};
+use unfrag_testbed::{Kind, Server, measure, require};
 
 /// Milliseconds after the first change at which unfrag is killed, for one server. `UNFRAG_KILLS` of them for all three
 /// (`make test-kills`: 210), spread over a run of some seconds.
@@ -58,7 +57,7 @@ fn kill_and_undo(state: &Path, server: &Server, connection: &mut Connection, del
         let at_end = StopAtEnd(&stop);
         let mut child = begin(state, server, &[]);
         let mut has_begun = false;
-        measure::wait_until("the first change", 300, || {
+        measure::wait_until("the first change", || {
             has_begun = is_changed(connection, &before.0);
             Ok(has_begun || child.try_wait().unwrap().is_some())
         })
@@ -93,9 +92,7 @@ fn no_run_begins_on_top_of_the_wreck_of_another() {
     let state = tempfile::tempdir().unwrap();
     let (server, mut connection) = fragmented(Kind::Redis8);
     let before = settings(&mut connection);
-    let mut child = begin(state.path(), &server, &[]);
-    wait_until_busy(&mut connection, &before);
-    kill(&mut child);
+    Held::begin(state.path(), &server, &mut connection, &[]).kill();
     let refused = unfrag(state.path(), &server, &["fix", "--yes"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(6), "{}", text(&refused));
     assert!(text(&refused).contains("unfrag undo"), "{}", text(&refused));
@@ -110,14 +107,9 @@ fn ctrl_c_puts_everything_back() {
         let state = tempfile::tempdir().unwrap();
         let (server, mut connection) = fragmented(kind);
         let before = settings(&mut connection);
-        let child = unfrag(state.path(), &server, &["fix", "--yes"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_until_busy(&mut connection, &before);
-        signal(child.id(), "-INT").unwrap();
-        let output = child.wait_with_output().unwrap();
+        let run = Held::begin(state.path(), &server, &mut connection, &[]);
+        run.signal("-INT");
+        let output = run.end();
         assert_eq!(output.status.code(), Some(7), "{}", text(&output));
         assert_eq!(settings(&mut connection), before);
         assert_eq!(ours(&mut connection), 0);
@@ -130,49 +122,56 @@ fn a_cut_connection_is_made_again_and_everything_put_back() {
         let state = tempfile::tempdir().unwrap();
         let (server, mut connection) = fragmented(kind);
         let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
-        let child = unfrag(state.path(), &server, &["fix", "--yes"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_until_busy(&mut connection, &before.0);
+        let run = Held::begin(state.path(), &server, &mut connection, &[]);
         let cut: u64 = redis::cmd("CLIENT")
             .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
             .query(&mut connection)
             .unwrap();
         assert!(cut >= 2, "the acting connection and the probe's");
-        let output = child.wait_with_output().unwrap();
+        let output = run.end();
         assert_eq!(output.status.code(), Some(7), "{} {}", kind.name(), text(&output));
         assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
         assert_eq!(ours(&mut connection), 0, "{}", kind.name());
     }
 }
 
+/// What another terminal says, of a run that stands in the middle of its work when it is said.
+fn tell(state: &Path, server: &Server, word: &str) {
+    let output = unfrag(state, server, &["fix", word]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
 #[test]
-fn another_terminal_pauses_and_aborts() {
+fn another_terminal_pauses_and_resumes() {
     if !require(Kind::Redis6) {
         return;
     }
     let state = tempfile::tempdir().unwrap();
     let (server, mut connection) = fragmented(Kind::Redis6);
     let before = settings(&mut connection);
-    let child = unfrag(state.path(), &server, &["fix", "--yes", "--only", "defrag"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+    let run = Held::begin(state.path(), &server, &mut connection, &["--only", "defrag"]);
+    tell(state.path(), &server, "--pause");
+    run.release();
+    measure::wait_until("the settings' return", || Ok(settings(&mut connection) == before))
         .unwrap();
-    wait_until_busy(&mut connection, &before);
-    let tell = |word: &str| {
-        let output = unfrag(state.path(), &server, &["fix", word]).output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    };
-    tell("--pause");
-    measure::wait_until("the settings' return", 20, || Ok(settings(&mut connection) == before))
-        .unwrap();
-    tell("--resume");
-    wait_until_busy(&mut connection, &before);
-    tell("--abort");
-    let output = child.wait_with_output().unwrap();
+    tell(state.path(), &server, "--resume");
+    let output = run.end();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("paused"), "{}", text(&output));
+    assert_eq!(settings(&mut connection), before);
+}
+
+#[test]
+fn another_terminal_aborts() {
+    if !require(Kind::Redis6) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (server, mut connection) = fragmented(Kind::Redis6);
+    let before = settings(&mut connection);
+    let run = Held::begin(state.path(), &server, &mut connection, &["--only", "defrag"]);
+    tell(state.path(), &server, "--abort");
+    let output = run.end();
     assert_eq!(output.status.code(), Some(7), "{}", text(&output));
     assert_eq!(settings(&mut connection), before);
 }

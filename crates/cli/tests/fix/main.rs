@@ -7,7 +7,7 @@ use redis::{Commands, Connection};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use unfrag_testbed::workload::Workload;
-use unfrag_testbed::{Kind, Options, Server, measure};
+use unfrag_testbed::{Kind, Options, Server, measure, signal};
 
 mod deployments;
 mod faults;
@@ -60,9 +60,69 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// Waits until the run has begun to change something.
-fn wait_until_busy(connection: &mut Connection, before: &[(String, String)]) {
-    measure::wait_until("the first change", 300, || Ok(is_changed(connection, before))).unwrap();
+/// A run that stands still in the middle of its work, so that what happens to it next happens there on any machine.
+struct Held(Option<Child>);
+
+impl Held {
+    /// Begins a run and stops it when it has changed something.
+    fn begin(state: &Path, server: &Server, connection: &mut Connection, args: &[&str]) -> Self {
+        let before = settings(connection);
+        let mut held = Self(Some(begin(state, server, args)));
+        held.hold(connection, &before);
+        held
+    }
+
+    /// Stops it once it has changed something, and not put it back again.
+    fn hold(&mut self, connection: &mut Connection, before: &[(String, String)]) {
+        let child = self.0.as_mut().unwrap();
+        let mut has_ended = false;
+        measure::wait_until("the middle of the run", || {
+            has_ended = child.try_wait().unwrap().is_some();
+            if has_ended || !is_changed(connection, before) {
+                return Ok(has_ended);
+            }
+            signal(child.id(), "-STOP")?;
+            let is_in_the_middle = is_changed(connection, before);
+            if !is_in_the_middle {
+                signal(child.id(), "-CONT")?;
+            }
+            Ok(is_in_the_middle)
+        })
+        .unwrap();
+        if has_ended {
+            let output = self.0.take().unwrap().wait_with_output().unwrap();
+            assert!(!has_ended, "it ended before it was held: {}", text(&output));
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.0.as_ref().unwrap().id(), name).unwrap();
+    }
+
+    /// Lets it go on.
+    fn release(&self) {
+        self.signal("-CONT");
+    }
+
+    /// Lets it go on to its end.
+    fn end(mut self) -> Output {
+        self.release();
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+
+    /// Kills it where it stands.
+    fn kill(mut self) {
+        kill(&mut self.0.take().unwrap());
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Only where a test fails: a process that stands still would stay for ever.
+        if let Some(mut child) = self.0.take() {
+            kill(&mut child);
+        }
+    }
 }
 
 fn is_changed(connection: &mut Connection, before: &[(String, String)]) -> bool {

@@ -1,6 +1,6 @@
 //! Exactly the rights that `unfrag acl fix` prints, and rights that are taken away in the middle.
 
-use super::{begin, fragmented, ours, settings, text, unfrag, wait_until_busy};
+use super::{Held, begin, fragmented, ours, settings, text, unfrag};
 use redis::Connection;
 use std::path::Path;
 use std::process::Output;
@@ -52,10 +52,9 @@ fn scripts_denied_in_the_middle_end_the_run_and_nothing_is_left() {
     let (server, mut connection) = fragmented(Kind::Redis7);
     make_user(&mut connection);
     let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
-    let child = begin(state.path(), &server, &AS_FIXER);
-    wait_until_busy(&mut connection, &before.0);
+    let run = Held::begin(state.path(), &server, &mut connection, &AS_FIXER);
     rule(&mut connection, "-evalsha");
-    let output = child.wait_with_output().unwrap();
+    let output = run.end();
     assert_eq!(output.status.code(), Some(7), "{}", text(&output));
     assert!(text(&output).contains("NOPERM"), "{}", text(&output));
     assert_eq!(ours(&mut connection), 0);
@@ -69,10 +68,9 @@ fn settings_denied_in_the_middle_are_said_and_undo_puts_them_back_later() {
         let (server, mut connection) = fragmented(kind);
         make_user(&mut connection);
         let before = settings(&mut connection);
-        let child = begin(state.path(), &server, &AS_FIXER);
-        wait_until_busy(&mut connection, &before);
+        let run = Held::begin(state.path(), &server, &mut connection, &AS_FIXER);
         rule(&mut connection, "-config");
-        let output = child.wait_with_output().unwrap();
+        let output = run.end();
         assert_eq!(output.status.code(), Some(8), "{} {}", kind.name(), text(&output));
         assert!(text(&output).contains("unfrag undo"), "{}", text(&output));
         let denied = undo(state.path(), &server);
@@ -133,10 +131,9 @@ fn a_right_taken_away_in_the_middle_costs_no_key() {
         make_user(&mut connection);
         measure::typed(&mut connection, &format!("CONFIG SET maxmemory-policy {policy}")).unwrap();
         let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
-        let child = begin(state.path(), &server, &AS_FIXER);
-        wait_until_busy(&mut connection, &before.0);
+        let run = Held::begin(state.path(), &server, &mut connection, &AS_FIXER);
         rule(&mut connection, &format!("-{right}"));
-        let output = child.wait_with_output().unwrap();
+        let output = run.end();
         let said = text(&output);
         assert_eq!(output.status.code(), Some(7), "{policy} {right}: {said}");
         assert_eq!(ours(&mut connection), 0, "{policy} {right}");

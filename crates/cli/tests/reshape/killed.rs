@@ -118,7 +118,7 @@ fn ctrl_c_leaves_every_key_whole_and_says_how_to_go_on() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    unfrag_testbed::measure::wait_until("the first hash", 60, || {
+    unfrag_testbed::measure::wait_until("the first hash", || {
         Ok(redis::cmd("EXISTS").arg("user:1").query::<u32>(&mut scene.connection).unwrap_or(0) == 1)
     })
     .unwrap();

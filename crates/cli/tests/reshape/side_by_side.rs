@@ -168,7 +168,7 @@ fn late_keys_are_picked_up_while_following() {
     let mut scene = Scene::new(unfrag_testbed::Kind::Redis8, &[]);
     scene.users(50);
     let child = scene.reshape(&[HASH, &["--yes", "--follow", "5s"]].concat()).spawn().unwrap();
-    unfrag_testbed::measure::wait_until("the first pass", 60, || {
+    unfrag_testbed::measure::wait_until("the first pass", || {
         Ok(redis::cmd("EXISTS")
             .arg("user:49:mail")
             .query::<u32>(&mut scene.connection)

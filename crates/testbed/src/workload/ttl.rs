@@ -8,8 +8,6 @@ use redis::Connection;
 const LATER_MS: &str = "3600000";
 /// From then on.
 const SOON_MS: &str = "500";
-/// The expire cycle takes keys away in slices; this many seconds are ample for a gigabyte.
-const GONE_SECONDS: u64 = 60;
 
 pub(super) fn run(
     connection: &mut Connection,
@@ -37,7 +35,5 @@ pub(super) fn run(
     }
     batch.flush()?;
     let staying = keys - leaving.len() as u64;
-    measure::wait_until("the expiry of all sessions", GONE_SECONDS, || {
-        Ok(measure::keys(connection)? <= staying)
-    })
+    measure::wait_until("the expiry of all sessions", || Ok(measure::keys(connection)? <= staying))
 }

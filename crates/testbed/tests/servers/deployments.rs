@@ -4,16 +4,13 @@ use redis::Connection;
 use unfrag_testbed::deployment::{Cluster, Replicated, Watched};
 use unfrag_testbed::{Kind, Options, Server, measure, require};
 
-const WAIT_SECONDS: u64 = 20;
-
 fn set(server: &Server, key: &str) {
     let cmd = redis::cmd("SET").arg(key).arg("value").clone();
     measure::command::<()>(&mut server.connection().unwrap(), "write", &cmd).unwrap();
 }
 
 fn wait_for_keys(connection: &mut Connection, keys: u64) {
-    measure::wait_until("the key's copy", WAIT_SECONDS, || Ok(measure::keys(connection)? == keys))
-        .unwrap();
+    measure::wait_until("the key's copy", || Ok(measure::keys(connection)? == keys)).unwrap();
 }
 
 #[test]
@@ -44,15 +41,14 @@ fn sentinels_know_their_primary_and_fail_over() {
     let ask = redis::cmd("SENTINEL").arg("CKQUORUM").arg("main").clone();
     let sentinel = watched.sentinels.first().unwrap();
     let mut connection = sentinel.connection().unwrap();
-    measure::wait_until("the quorum", WAIT_SECONDS, || {
+    measure::wait_until("the quorum", || {
         Ok(measure::command::<String>(&mut connection, "check the quorum", &ask).is_ok())
     })
     .unwrap();
     let fail_over = redis::cmd("SENTINEL").arg("FAILOVER").arg("main").clone();
     measure::command::<()>(&mut connection, "fail over", &fail_over).unwrap();
     let replica = watched.servers.replicas.first().unwrap().port();
-    measure::wait_until("the failover", WAIT_SECONDS, || Ok(primary(sentinel).1 == replica))
-        .unwrap();
+    measure::wait_until("the failover", || Ok(primary(sentinel).1 == replica)).unwrap();
 }
 
 #[test]

