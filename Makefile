@@ -13,7 +13,6 @@ demo: servers
 	$(PYTHON) scripts/demo.py target/release/unfrag
 
 test: lint docs servers
-	$(CARGO) build --quiet --bin unfrag
 	$(CARGO) test --workspace --no-fail-fast
 	@$(MAKE) --no-print-directory cases
 
@@ -26,7 +25,8 @@ docs:
 
 # Diagnoses real incidents and scores them against the experts' verdicts.
 cases:
-	$(CARGO) run --quiet --package unfrag --example cases -- $(CASES)
+	$(CARGO) build --workspace --examples --quiet
+	$${CARGO_TARGET_DIR:-target}/debug/examples/cases $(CASES)
 
 # unfrag killed 210 times in the middle of a fix, on three servers under a writer.
 test-kills: servers
