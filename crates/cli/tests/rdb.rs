@@ -138,6 +138,33 @@ fn a_size_says_first_how_far_it_goes() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("--like"));
 }
 
+/// Redis keeps the earliest time of a packed hash only as exact as its own index needs it, and saves that.
+#[test]
+fn hashes_whose_first_expiry_has_changed_are_sound() {
+    if !require(Kind::Redis8) {
+        return;
+    }
+    let server = Server::start(Kind::Redis8, &Options::default()).unwrap();
+    let mut connection = server.connection().unwrap();
+    for line in [
+        "HSET persisted f 1 g 2",
+        "HPEXPIREAT persisted 4000000000000 FIELDS 1 f",
+        "HPEXPIREAT persisted 4000000090000 FIELDS 1 g",
+        "HPERSIST persisted FIELDS 1 f",
+        "HSET none f 1 g 2",
+        "HPEXPIREAT none 4000000000000 FIELDS 1 f",
+        "HPERSIST none FIELDS 1 f",
+        "HSET sooner f 1 g 2",
+        "HPEXPIREAT sooner 4000000002000 FIELDS 1 f",
+        "HPEXPIREAT sooner 4000000000000 FIELDS 1 g",
+        "SAVE",
+    ] {
+        measure::typed(&mut connection, line).unwrap();
+    }
+    let output = unfrag(&["rdb", "verify", path(&server.folder().join("dump.rdb"))]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 #[test]
 fn one_missing_file_does_not_hide_the_others() {
     let folder = tempfile::tempdir().unwrap();

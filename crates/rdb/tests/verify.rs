@@ -100,6 +100,27 @@ fn libraries_that_no_server_would_load_are_told() {
     assert_eq!(summary(&streamed(&file, &[3])), summary(&report));
 }
 
+/// Redis 8.2.3 saved the like of each of the sound ones: after HPERSIST, after HDEL of the field that expires first, and
+/// after an HPEXPIRE two seconds earlier than the first.
+#[test]
+fn the_earliest_time_of_a_packed_hash_may_be_stale_but_not_late() {
+    let told = |earliest: u64, first: u64| {
+        let first = Cell::Int(i64::try_from(first).unwrap());
+        let triple = listpack(&[Cell::Text("f"), Cell::Text("v"), first]);
+        let bytes = Encoder::new("REDIS0012").byte(254).length(0);
+        let bytes = bytes.key(25, "h").raw(&earliest.to_le_bytes()).string(triple).end();
+        whole(&bytes).problems.iter().map(|p| p.kind).collect::<Vec<_>>()
+    };
+    let time = 1_800_000_000_000;
+    let sound = [(time, time), (time - 90_000, time), (time + 3999, time), (time, 0), (0, 0)];
+    for (earliest, first) in sound {
+        assert_eq!(told(earliest, first), [""; 0], "{earliest} {first}");
+    }
+    for (earliest, first) in [(time + 4000, time), (0, time), (1 << 50, 0)] {
+        assert_eq!(told(earliest, first), ["bad-field-ttl"], "{earliest} {first}");
+    }
+}
+
 #[test]
 fn keys_before_an_unknown_type_are_counted() {
     let bytes = Encoder::new("REDIS0011").byte(254).length(0).key(0, "a").string("b");
