@@ -165,6 +165,21 @@ fn hashes_whose_first_expiry_has_changed_are_sound() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
+/// As `zstd --ultra -22` writes it of a pipe: sound, and too large for the memory that is spent here.
+#[test]
+fn a_window_that_is_too_large_is_not_called_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dump.rdb.zst");
+    std::fs::write(&file, b"\x28\xb5\x2f\xfd\x04\x88\x84\x0d\x00\xa6\x92\x2e").unwrap();
+    for command in ["verify", "size"] {
+        let output = unfrag(&["rdb", command, path(&file)]);
+        assert_eq!(output.status.code(), Some(5));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("zstd -dc --long=31"), "{said}");
+        assert_eq!(output.stdout, b"");
+    }
+}
+
 #[test]
 fn one_missing_file_does_not_hide_the_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -220,6 +235,7 @@ fn damage_is_told_with_what_to_do() {
     assert!(told(&[snapshot.as_slice(), &[1; 8]].concat()).contains("only with `rdbchecksum no`"));
     assert!(told(&snapshot[..14]).contains("hint: the save or the copy broke off there"));
     assert!(told(b"hello, this is text").contains("hint: this is not what"));
+    assert!(told(b"hello").contains("hint: this is not what"));
     // Version 4 has no checksum; what follows the end is none of it.
     assert!(told(b"REDIS0004\xfe\x00\x00\x01a\x01b\xff    ").contains("all the same"));
 }

@@ -1,6 +1,8 @@
 //! What stands around a snapshot: compression, replication framing, and what may follow its end.
 //! Read [`Framing`] first, then [`open`].
 
+mod lz4;
+
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
@@ -16,6 +18,12 @@ pub const MARK_BYTES: usize = 40;
 /// zstd windows beyond this are refused: what `zstd -d` accepts without asking is 128 MiB, ours must fit
 /// beside everything else.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// Why, and what to do, where a snapshot was compressed with a larger one. Levels 20 to 22 and `--long` make such.
+const ZSTD_WINDOW_TOO_LARGE: &str = "it was compressed by zstd with a window of more than 8 MiB, which is more memory than \
+     is taken here: pipe it in from `zstd -dc --long=31`";
+/// The same for Valkey's envelope.
+const VKCS_UNKNOWN: &str =
+    "its envelope (VKCS) names a version or a compression that is not known here";
 
 /// How the snapshot is set in its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,31 +71,52 @@ impl Wrapper {
         }
     }
 
-    /// `source` without the wrapper. Decoders hold a window of a few MiB, whatever the size.
+    /// `source`, which begins with `start`, without the wrapper. Decoders hold a window of a few MiB, whatever the size.
     fn remove<'s>(
         self,
+        start: &[u8],
         mut source: impl Read + Send + 's,
     ) -> io::Result<Box<dyn Read + Send + 's>> {
         Ok(match self {
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(source)),
             Self::Zstd => {
+                if zstd_window_bytes(start).is_some_and(|bytes| bytes > 1 << ZSTD_WINDOW_LOG_MAX) {
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, ZSTD_WINDOW_TOO_LARGE));
+                }
                 let mut decoder = zstd::Decoder::new(source)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
                 Box::new(decoder)
             }
-            Self::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(source)),
+            Self::Lz4 => Box::new(lz4::Frames::new(source)),
             Self::Vkcs => {
                 // Magic, version, codec, flags, kind. Codec 1 is the only one written so far.
                 let mut envelope = [0; 8];
-                source.read_exact(&mut envelope)?;
+                if let Err(error) = source.read_exact(&mut envelope) {
+                    return Ok(Box::new(Failed(Some(error))));
+                }
                 let [.., version, codec, _, _] = envelope;
                 if version != 1 || codec != 1 {
-                    return Err(io::ErrorKind::Unsupported.into());
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, VKCS_UNKNOWN));
                 }
-                Box::new(lz4_flex::frame::FrameDecoder::new(source))
+                Box::new(lz4::Frames::new(source))
             }
         })
     }
+}
+
+/// The window that decoding the zstd frame at `start` takes (RFC 8878, 3.1.1.1); `None` where the header is cut.
+fn zstd_window_bytes(start: &[u8]) -> Option<u64> {
+    let [_, _, _, _, descriptor, rest @ ..] = start else { return None };
+    let is_one_segment = descriptor & 0x20 != 0;
+    if !is_one_segment {
+        let &window = rest.first()?;
+        let base = 1_u64 << (10 + (window >> 3));
+        return Some(base + base / 8 * u64::from(window & 7));
+    }
+    // The content is the window; its length stands behind a dictionary's number.
+    let dictionary_bytes = (1 << (descriptor & 3)) >> 1;
+    let length = rest.get(dictionary_bytes..)?.get(..1 << (descriptor >> 6))?;
+    Some(length.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
 }
 
 impl Framing {
@@ -126,7 +155,7 @@ impl Framing {
 /// A snapshot to read.
 #[expect(missing_debug_implementations, reason = "holds a boxed reader")]
 pub enum Source<'s> {
-    /// A file, mapped.
+    /// A file, mapped; what [`Framing::parse`] finds at its start is still there.
     Mapped(Map),
     /// Anything read in order.
     Streamed {
@@ -167,9 +196,9 @@ pub fn open(path: &Path) -> io::Result<Source<'static>> {
 pub fn streamed<'s>(mut source: impl Read + Send + 's) -> io::Result<Source<'s>> {
     let start = read_start(&mut source)?;
     let wrapper = Wrapper::sniff(&start);
-    let source = Cursor::new(start).chain(source);
-    let Some(kind) = wrapper else { return framed(source, None) };
-    framed(kind.remove(source)?, Some(kind))
+    let Some(kind) = wrapper else { return framed(Cursor::new(start).chain(source), None) };
+    let whole = Cursor::new(start.clone()).chain(source);
+    framed(kind.remove(&start, whole)?, Some(kind))
 }
 
 fn framed<'s>(
@@ -225,15 +254,15 @@ pub fn after_end<I: Input>(
     let offset = input.offset();
     match ending {
         Ending::Bare => {}
-        Ending::Mark(mark) => {
-            if input.take(MARK_BYTES as u64)? != mark {
-                return Err(Flaw::new(offset, FlawKind::EofMark));
-            }
-        }
+        Ending::Mark(mark) => match input.take(MARK_BYTES as u64) {
+            Ok(found) if found == mark => {}
+            Err(flaw) if flaw.kind == FlawKind::Io => return Err(flaw),
+            _ => return Err(Flaw::new(offset, FlawKind::EofMark)),
+        },
         Ending::Length(length) => {
             let real = offset.saturating_sub(start);
             if real != length {
-                flaws.push(Flaw::new(offset, FlawKind::TrailingBytes(length.abs_diff(real))));
+                flaws.push(Flaw::new(offset, FlawKind::FramedLength(length, real)));
                 return Ok(None);
             }
         }
@@ -330,6 +359,15 @@ mod tests {
         assert_eq!(Framing::parse(b"$x").before, 0);
     }
 
+    #[test]
+    fn windows_of_zstd_are_read_from_the_header() {
+        // By `zstd -c`, `zstd --ultra -22 -c` of a pipe, and `zstd --ultra -22 -c` of a file of 100 MB.
+        assert_eq!(zstd_window_bytes(b"\x28\xb5\x2f\xfd\x04\x58"), Some(2 << 20));
+        assert_eq!(zstd_window_bytes(b"\x28\xb5\x2f\xfd\x04\x88"), Some(128 << 20));
+        assert_eq!(zstd_window_bytes(b"\x28\xb5\x2f\xfd\xa4\x00\xe1\xf5\x05"), Some(100_000_000));
+        assert_eq!(zstd_window_bytes(b"\x28\xb5\x2f\xfd\xa4\x00\xe1"), None);
+    }
+
     fn after(bytes: &[u8], ending: Ending) -> (Result<Option<Tail>, Flaw>, Vec<&'static str>) {
         let mut flaws = Vec::new();
         let tail = after_end(&mut Slice::new(bytes, 100), ending, 0, &mut flaws);
@@ -343,7 +381,10 @@ mod tests {
         assert_eq!(after(&[b'0'; 40], Ending::Bare), (Ok(None), vec!["eof-mark"]));
         assert_eq!(after(&[b'0'; 40], Ending::Mark([b'0'; 40])), (Ok(None), vec![]));
         assert!(after(&[b'1'; 40], Ending::Mark([b'0'; 40])).0.is_err());
-        assert_eq!(after(b"", Ending::Length(99)), (Ok(None), vec!["trailing-bytes"]));
+        assert!(after(b"", Ending::Mark([b'0'; 40])).0.is_err_and(|f| f.kind == FlawKind::EofMark));
+        for length in [99, 101] {
+            assert_eq!(after(b"", Ending::Length(length)), (Ok(None), vec!["framed-length"]));
+        }
         let commands = b"#TS:1\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
         let tail = Some(Tail { offset: 100, commands: 1 });
         assert_eq!(after(commands, Ending::Bare), (Ok(tail), vec![]));

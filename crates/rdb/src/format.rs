@@ -51,6 +51,14 @@ impl Header {
         Ok(Self { dialect, version })
     }
 
+    /// Whether `bytes`, fewer than a header has, may be the beginning of one.
+    pub(crate) fn is_begun(bytes: &[u8]) -> bool {
+        [b"REDIS".as_slice(), b"VALKEY"].iter().any(|magic| {
+            let (letters, digits) = bytes.split_at(bytes.len().min(magic.len()));
+            magic.starts_with(letters) && digits.iter().all(u8::is_ascii_digit)
+        })
+    }
+
     /// Whether every type of this version is known here. Others are read as far as they go.
     pub fn is_known(self) -> bool {
         match self.dialect {

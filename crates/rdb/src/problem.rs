@@ -129,13 +129,17 @@ flaw_kinds! {
     /// Stored and computed checksum differ.
     ChecksumMismatch => "checksum-mismatch", "the stored checksum is not that of the data";
     /// Bytes after the end that are neither a mark nor commands.
-    TrailingBytes(bytes: u64) => "trailing-bytes", "{bytes} bytes follow the end of the snapshot";
+    TrailingBytes(bytes: u64) => "trailing-bytes", "bytes that follow the end of the snapshot: {bytes}";
+    /// Length announced by a transfer against that of the snapshot.
+    FramedLength(stated: u64, found: u64) => "framed-length", "the transfer announces {stated} bytes and the snapshot has {found}";
     /// End mark of a diskless transfer left in the file, or wrong in a capture.
     EofMark => "eof-mark", "end mark of a replication transfer is missing, wrong or left in the file";
     /// Commands after an RDB preamble are damaged.
     BadAofTail => "bad-aof-tail", "append-only commands after the snapshot are cut or damaged";
     /// Wrapper (gzip, zstd, lz4) is damaged or unreadable.
     BadWrapper => "bad-wrapper", "compressed container is damaged";
+    /// Wrapper that is sound as far as can be told, and needs more than is spent on it here.
+    UnreadWrapper => "unread-wrapper", "compressed with a window or in a way that is not read here: decompress it first";
     /// A format that only looks like RDB.
     ForeignFormat(what: &'static str) => "foreign-format", "{what}";
     /// Reading failed below us.

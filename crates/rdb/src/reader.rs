@@ -144,7 +144,7 @@ struct Attributes {
 impl<I: Input> Reader<I> {
     /// Reads magic and version.
     pub fn new(mut input: I) -> Result<Self, Flaw> {
-        let header = Header::parse(input.array::<HEADER_BYTES>()?)?;
+        let header = Header::parse(first_bytes(&mut input)?)?;
         let mut reader = Self::resume(input, header, None);
         if !header.is_known() {
             reader.flaws.push(Flaw::new(0, FlawKind::BadVersion(header.version)));
@@ -460,6 +460,28 @@ impl<'a> Reader<Slice<'a>> {
     #[inline]
     pub(crate) fn value_starts_with(&self, byte: u8) -> bool {
         self.input.rest().first() == Some(&byte)
+    }
+}
+
+/// Magic and version. What ends before them and does not begin like them was never a snapshot, cut or not.
+fn first_bytes<I: Input>(input: &mut I) -> Result<[u8; HEADER_BYTES], Flaw> {
+    let start = input.offset();
+    let (mut bytes, mut read) = ([0; HEADER_BYTES], 0);
+    let failed = bytes.iter_mut().find_map(|place| {
+        *place = match input.byte() {
+            Ok(byte) => byte,
+            Err(flaw) => return Some(flaw),
+        };
+        read += 1;
+        None
+    });
+    let is_begun = Header::is_begun(bytes.get(..read).unwrap_or_default());
+    match failed {
+        None => Ok(bytes),
+        Some(flaw) if flaw.kind == FlawKind::Truncated && !is_begun => {
+            Err(Flaw::new(start, FlawKind::BadMagic))
+        }
+        Some(flaw) => Err(flaw),
     }
 }
 

@@ -127,7 +127,11 @@ pub fn verify_reader<'s>(
 ) -> VerifyReport {
     match container::streamed(source) {
         Ok(source) => verify_source(name, source, options),
-        Err(_) => Findings::default().broken(name, Flaw::new(0, FlawKind::BadWrapper)),
+        Err(error) => {
+            let is_unread = error.kind() == io::ErrorKind::Unsupported;
+            let kind = if is_unread { FlawKind::UnreadWrapper } else { FlawKind::BadWrapper };
+            Findings::default().broken(name, Flaw::new(0, kind))
+        }
     }
 }
 

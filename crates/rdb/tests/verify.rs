@@ -122,6 +122,32 @@ fn the_earliest_time_of_a_packed_hash_may_be_stale_but_not_late() {
 }
 
 #[test]
+fn an_announced_length_that_is_not_the_snapshots_is_told_as_such() {
+    let bytes = every_type().0;
+    for (length, wrong) in [(bytes.len(), false), (bytes.len() - 1, true), (bytes.len() + 5, true)]
+    {
+        let framed = [format!("${length}\r\n").as_bytes(), &bytes].concat();
+        let kinds: Vec<_> = whole(&framed).problems.iter().map(|p| p.kind).collect();
+        assert_eq!(kinds, if wrong { vec!["framed-length"] } else { vec![] });
+        assert_eq!(summary(&streamed(&framed, &[5])), summary(&whole(&framed)));
+    }
+}
+
+#[test]
+fn a_few_bytes_of_something_else_are_no_snapshot_that_was_cut() {
+    for text in ["hi\n", "hello, t", "+OK\r\n", "REDIT", "REDIS00x", "VALKEY0 "] {
+        let report = whole(text.as_bytes());
+        assert_eq!(summary(&report).2, [(0, "bad-magic")], "{text}");
+        assert_eq!(summary(&streamed(text.as_bytes(), &[1])), summary(&report), "{text}");
+    }
+    for text in ["", "R", "REDIS", "REDIS001", "VALKEY08"] {
+        let report = whole(text.as_bytes());
+        assert_eq!(summary(&report).2, [(text.len() as u64, "truncated")], "{text}");
+        assert_eq!(summary(&streamed(text.as_bytes(), &[1])), summary(&report), "{text}");
+    }
+}
+
+#[test]
 fn keys_before_an_unknown_type_are_counted() {
     let bytes = Encoder::new("REDIS0011").byte(254).length(0).key(0, "a").string("b");
     let at = bytes.0.len() as u64;

@@ -109,6 +109,8 @@ fn hint(report: &VerifyReport) -> Option<&'static str> {
          save anew; servers load it only with `rdbchecksum no`"
     } else if report.checksum == Checksum::Mismatch {
         "bytes have changed since the server wrote them (disk, memory, copy): copy it again, or take an older snapshot"
+    } else if are_all(&["framed-length"]) {
+        "the snapshot inside is whole; what announced it is not that of this transfer: capture it again"
     } else if are_all(&HARMLESS) {
         "servers load this file all the same, unless a number announced is too large for their memory; find out what \
          wrote it like this"
