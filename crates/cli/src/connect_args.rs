@@ -141,6 +141,33 @@ impl ConnectArgs {
             || self.socket.is_some()
     }
 
+    /// The flags given that say how to connect, and not to what: without a server they do nothing.
+    pub(crate) fn manner(&self) -> Vec<&'static str> {
+        let tls = &self.tls;
+        let flags = [
+            ("-a", self.password.is_some()),
+            ("--user", self.user.is_some()),
+            ("--askpass", self.askpass),
+            ("--pass-file", self.pass_file.is_some()),
+            ("-n", self.db != 0),
+            ("--replicas", self.replicas),
+            ("-t", self.timeout.is_some()),
+            ("-2", self.resp2),
+            ("-3", self.resp3),
+            ("--tls", tls.tls),
+            ("--sni", tls.sni.is_some()),
+            ("--cacert", tls.cacert.is_some()),
+            ("--cacertdir", tls.cacertdir.is_some()),
+            ("--cert", tls.cert.is_some()),
+            ("--key", tls.key.is_some()),
+            ("--tls-any-name", tls.tls_any_name),
+            ("--insecure", tls.insecure),
+            ("--sentinel-user", self.sentinel_user.is_some()),
+            ("--sentinel-pass", self.sentinel_pass.is_some()),
+        ];
+        flags.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
+    }
+
     fn address(&self) -> anyhow::Result<Address> {
         if let Some(socket) = &self.socket {
             return Ok(Address::Unix(socket.clone()));

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         printer.error(&error);
         exit::of(&error)
     });
+    let exit = if exit == Exit::Fine && printer.has_lost() { Exit::RolledBack } else { exit };
     ExitCode::from(exit as u8)
 }
 

@@ -3,7 +3,8 @@
 use crate::exit::LeftBehind;
 use crate::render::paint::Paint;
 use clap::ValueEnum;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use unfrag_model::text::{columns, wrap};
 
 /// When to use colour.
@@ -26,12 +27,14 @@ const DEFAULT_WIDTH: usize = 80;
 #[derive(Debug)]
 pub(crate) struct Printer {
     color: ColorChoice,
+    /// Data could not be written, and not because nobody reads any more.
+    has_lost: AtomicBool,
 }
 
 #[expect(clippy::unused_self, reason = "who writes must have been handed the printer")]
 impl Printer {
     pub(crate) fn new(color: ColorChoice) -> Self {
-        Self { color }
+        Self { color, has_lost: AtomicBool::new(false) }
     }
 
     /// What stdout can show.
@@ -49,9 +52,21 @@ impl Printer {
         Paint { color, unicode: is_utf8(), width: width(terminal) }
     }
 
-    /// Data. A reader that has gone away ends the output, not the program.
+    /// Data. A reader that has gone away ends the output, not the program; a full disk is told, once.
     pub(crate) fn data(&self, text: &str) {
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        let mut stdout = std::io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        if let Err(error) = written
+            && error.kind() != ErrorKind::BrokenPipe
+            && !self.has_lost.swap(true, Ordering::Relaxed)
+        {
+            self.talk(&format!("error: standard output cannot be written: {error}"));
+        }
+    }
+
+    /// Whether data was lost: what was done is done, but who reads the output has not all of it.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.has_lost.load(Ordering::Relaxed)
     }
 
     /// Talk: progress and warnings.

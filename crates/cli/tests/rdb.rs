@@ -110,8 +110,11 @@ fn what_is_no_snapshot_is_5_and_named() {
     let other = unfrag(&["rdb", "verify", env!("CARGO_BIN_EXE_unfrag")]);
     assert_eq!(other.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&other.stdout).starts_with("DAMAGED"));
-    let unknown = unfrag(&["rdb", "size", "x", "--for", "redis-1.0"]);
+    // The names are told as they are typed: 8.0 is a Redis and a Valkey.
+    let unknown = unfrag(&["rdb", "size", "x", "--for", "8.0"]);
     assert_eq!(unknown.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(said.contains("redis-8.0, ") && said.contains("valkey-8.0, "), "{said}");
 }
 
 #[test]
@@ -133,9 +136,12 @@ fn a_size_says_first_how_far_it_goes() {
     assert!(some.starts_with("at least ") && some.contains("reading stopped at byte "), "{some}");
     assert!(some.contains("rdb verify"), "{some}");
     // A server is named with --like: what would do nothing is refused.
-    let output = unfrag(&["rdb", "size", path(&file), "-p", "7000"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--like"));
+    for flags in [&["-p", "7000"][..], &["--user", "ops"], &["--tls"], &["-n", "3"], &["-t", "1"]] {
+        let output = unfrag(&[&["rdb", "size", path(&file)], flags].concat());
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("--like HOST:PORT") && said.contains(flags[0]), "{said}");
+    }
 }
 
 /// Redis keeps the earliest time of a packed hash only as exact as its own index needs it, and saves that.
@@ -163,6 +169,35 @@ fn hashes_whose_first_expiry_has_changed_are_sound() {
     }
     let output = unfrag(&["rdb", "verify", path(&server.folder().join("dump.rdb"))]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn what_cannot_be_opened_is_a_document_of_its_own() {
+    for (command, schema) in [("verify", "unfrag.rdb/1"), ("size", "unfrag.rdb-size/1")] {
+        let output = unfrag(&["rdb", command, "-o", "json", "/nonexistent/dump.rdb"]);
+        assert_eq!(output.status.code(), Some(5));
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&document["schema"], &document["ok"]), (&schema.into(), &false.into()));
+        assert_eq!(document["file"], "/nonexistent/dump.rdb");
+        assert!(document["error"].as_str().unwrap().contains("No such file"));
+    }
+}
+
+/// Half a report must not look like a whole one.
+#[test]
+fn a_report_that_cannot_be_written_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.rdb");
+    std::fs::write(&empty, b"REDIS0004\xff").unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_unfrag"))
+        .args(["rdb", "verify", path(&empty)])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("standard output cannot be written"), "{said}");
 }
 
 /// As `zstd --ultra -22` writes it of a pipe: sound, and too large for the memory that is spent here.

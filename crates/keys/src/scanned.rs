@@ -139,7 +139,7 @@ impl Scanned {
             message: ended.message,
         });
         let sizes = SizeReport {
-            schema: "unfrag.rdb-size/1",
+            schema: unfrag_rdb::size::SCHEMA,
             file: self.name,
             sized_for: self.size_for.server.name(),
             allocator: self.size_for.allocator_name(),

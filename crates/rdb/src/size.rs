@@ -91,10 +91,13 @@ pub struct Total {
     pub expired_keys: u64,
 }
 
+/// Form of the report as JSON.
+pub const SCHEMA: &str = "unfrag.rdb-size/1";
+
 /// The result, as `unfrag rdb size -o json` prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SizeReport {
-    /// `unfrag.rdb-size/1`.
+    /// [`SCHEMA`].
     pub schema: &'static str,
     /// Name of what was read.
     pub file: String,
@@ -488,7 +491,7 @@ impl Sizer {
         self.total.bytes += self.total.table_bytes;
         self.types.sort_by_key(|sum| (sum.data_type, sum.encoding));
         SizeReport {
-            schema: "unfrag.rdb-size/1",
+            schema: SCHEMA,
             file: name.to_owned(),
             sized_for: self.size_for.server.name(),
             allocator: self.size_for.allocator_name(),

@@ -63,7 +63,7 @@ fn verify(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<Exit> {
         return Err(UsageError { message: "rdb verify prints human or json".to_owned() }.into());
     }
     let mut reports: Vec<VerifyReport> = vec![];
-    let mut unopened = vec![];
+    let mut unopened: Vec<Unopened> = vec![];
     let mut unread = None;
     for path in &args.files {
         let bar = Progress::start(path);
@@ -78,7 +78,7 @@ fn verify(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<Exit> {
             Ok(report) => reports.push(report),
             // The others are worth a look all the same.
             Err(error) => {
-                unopened.push(Unopened::of(&error));
+                unopened.push(Unopened::of(unfrag_rdb::verify::SCHEMA, &error));
                 match &unread {
                     None => unread = Some(error),
                     Some(_) => printer.talk(&format!("error: {error}: {}", error.source)),
@@ -87,15 +87,16 @@ fn verify(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<Exit> {
         }
     }
     let sound = reports.iter().all(|r| r.ok);
-    match (args.output, reports.as_slice()) {
-        (Output::Json, [report]) if args.files.len() == 1 => {
+    match (args.output, reports.as_slice(), unopened.as_slice()) {
+        (Output::Json, [report], []) => {
             printer.data(&(serde_json::to_string_pretty(report)? + "\n"));
         }
-        (Output::Json, many) if args.files.len() > 1 => {
-            printer.data(&(serde_json::to_string_pretty(&All { read: many, unopened })? + "\n"));
+        (Output::Json, [], [file]) => printer.data(&(serde_json::to_string_pretty(file)? + "\n")),
+        (Output::Json, read, unopened) => {
+            printer.data(&(serde_json::to_string_pretty(&All { read, unopened })? + "\n"));
         }
-        (_, []) => {}
-        (_, many) => printer.data(&snapshot::verified(many, printer.paint())),
+        (_, [], _) => {}
+        (_, many, _) => printer.data(&snapshot::verified(many, printer.paint())),
     }
     match unread {
         Some(error) => Err(error.into()),
@@ -106,7 +107,7 @@ fn verify(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<Exit> {
 /// Every file that was named, as one array: those read, then those that could not be opened.
 struct All<'a> {
     read: &'a [VerifyReport],
-    unopened: Vec<Unopened>,
+    unopened: &'a [Unopened],
 }
 
 impl serde::Serialize for All<'_> {
@@ -128,9 +129,9 @@ struct Unopened {
 }
 
 impl Unopened {
-    fn of(error: &Unreadable) -> Self {
+    fn of(schema: &'static str, error: &Unreadable) -> Self {
         let (file, cause) = (error.path.clone(), error.source.to_string());
-        Self { schema: unfrag_rdb::verify::SCHEMA, file, ok: false, error: cause }
+        Self { schema, file, ok: false, error: cause }
     }
 }
 
@@ -181,23 +182,19 @@ impl Progress {
 }
 
 fn size(args: &SizeArgs, printer: &Printer) -> anyhow::Result<Exit> {
-    if args.output == Output::Markdown {
-        return Err(UsageError { message: "rdb size prints human or json".to_owned() }.into());
-    }
-    if let Some(other) = args.connect.targets.first() {
-        let message = format!(
-            "rdb size takes one snapshot, and `{other}` is another word; a server to size for is named with --like"
-        );
-        return Err(UsageError { message }.into());
-    }
-    if args.connect.is_named() || args.connect.fleet.is_some() || args.connect.cluster {
-        let message = "rdb size reads a snapshot: --like HOST:PORT names a server to size for; -h, -p, -s, -u, -c and \
-             --fleet do not";
-        return Err(UsageError { message: message.to_owned() }.into());
-    }
+    size_usage(args)?;
     let size_for = size_for(args)?;
     let sized = size_fold(&args.file, &size_for, || Top::new(args.top), Top::offer);
-    let (report, tops) = sized.map_err(unreadable(&args.file))?;
+    let (report, tops) = match sized.map_err(unreadable(&args.file)) {
+        Ok(sized) => sized,
+        Err(error) => {
+            if args.output == Output::Json {
+                let unopened = Unopened::of(unfrag_rdb::size::SCHEMA, &error);
+                printer.data(&(serde_json::to_string_pretty(&unopened)? + "\n"));
+            }
+            return Err(error.into());
+        }
+    };
     let biggest = Top::joined(tops, args.top);
     match args.output {
         Output::Json => printer.data(
@@ -207,6 +204,32 @@ fn size(args: &SizeArgs, printer: &Printer) -> anyhow::Result<Exit> {
         _ => printer.data(&snapshot::sized(&report, &biggest, printer.paint())),
     }
     Ok(if report.problem.is_some() { Exit::Unreadable } else { Exit::Fine })
+}
+
+/// What clap cannot see: flags that would do nothing.
+fn size_usage(args: &SizeArgs) -> Result<(), UsageError> {
+    let wrong = |message: String| Err(UsageError { message });
+    if args.output == Output::Markdown {
+        return wrong("rdb size prints human or json".to_owned());
+    }
+    if let Some(other) = args.connect.targets.first() {
+        return wrong(format!(
+            "rdb size takes one snapshot, and `{other}` is another word; a server to size for is named with --like"
+        ));
+    }
+    if args.connect.is_named() || args.connect.fleet.is_some() || args.connect.cluster {
+        let message = "rdb size reads a snapshot: --like HOST:PORT names a server to size for; -h, -p, -s, -u, -c and \
+             --fleet do not";
+        return wrong(message.to_owned());
+    }
+    let manner = args.connect.manner();
+    if args.like.is_none() && !manner.is_empty() {
+        return wrong(format!(
+            "{} would do nothing: no server is asked; name one to size for with --like HOST:PORT, or leave that out",
+            manner.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 #[derive(serde::Serialize)]

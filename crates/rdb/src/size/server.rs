@@ -126,9 +126,7 @@ impl FromStr for Server {
 
 /// A name that is none of [`SERVERS`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown server '{0}': redis-6.2, 7.0, 7.2, 7.4, 8.0, 8.2, 8.4, 8.6 and valkey-7.2, 8.0, 8.1, 9.0, 9.1 are known"
-)]
+#[error("unknown server '{0}'; known are {known}", known = SERVERS.map(|(_, name)| name).join(", "))]
 pub struct UnknownServer(String);
 
 /// Limits above which a packed encoding gives way, applied while loading.
