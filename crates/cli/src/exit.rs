@@ -31,6 +31,9 @@ pub(crate) enum Exit {
     RolledBack = 7,
     /// It failed, and something could not be put back.
     RollBackFailed = 8,
+    /// Whoever read a snapshot from standard output went away before its end. No failure of ours and nobody to tell, and
+    /// not the whole snapshot either: what shells report of a program that SIGPIPE ended.
+    ReaderGone = 141,
 }
 
 /// A mistake of the command line that clap cannot see.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use redis::{Commands, Connection};
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -333,6 +334,48 @@ fn slow_fetch(folder: &Path, more: &[&str]) -> (Server, Connection, Child) {
     measure::wait_until("the first bytes", || Ok(files_in(folder).len() == 1)).unwrap();
     std::thread::sleep(Duration::from_millis(500));
     (server, connection, child)
+}
+
+/// A file under that name would be the end of a pipe, or of a device of the whole machine.
+#[test]
+fn what_is_no_file_is_not_replaced_by_one() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let server = Server::start(Kind::Redis7, &Options::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let output = fetch(&server, &pipe, &["--force"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("-o - "), "{}", text(&output));
+    assert!(!pipe.metadata().unwrap().is_file());
+    assert_eq!(files_in(folder.path()), ["pipe"]);
+}
+
+/// `unfrag rdb fetch -o - | head`: as quiet as any tool in a pipe, and with the status that a shell knows.
+#[test]
+fn a_reader_that_goes_away_ends_it_without_a_word() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let (server, mut connection) = filled(Kind::Redis7, &Options::default());
+    // More than any pipe holds, so that a write meets the closed end.
+    redis::cmd("CONFIG").arg("SET").arg("rdbcompression").arg("no").exec(&mut connection).unwrap();
+    connection.set::<_, _, ()>("large", vec![b'x'; 8 << 20]).unwrap();
+    let mut command = fetch(&server, Path::new("-"), &[]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut magic = [0; 9];
+    child.stdout.take().unwrap().read_exact(&mut magic).unwrap();
+    assert_eq!(&magic, b"REDIS0010");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(141), "{}", text(&output));
+    assert!(!text(&output).contains("error"), "{}", text(&output));
+    assert!(!text(&output).contains("sound"), "{}", text(&output));
+    measure::wait_until("the server's being rid of us", || {
+        Ok(measure::field(&mut connection, "connected_slaves")? == 0)
+    })
+    .unwrap();
 }
 
 #[test]

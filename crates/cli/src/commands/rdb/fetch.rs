@@ -37,6 +37,11 @@ pub(crate) struct Abandoned {
     what: String,
 }
 
+/// Who read standard output has gone away, as `head` does once it has seen enough.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+struct ReaderGone;
+
 /// One server to fetch from.
 struct Source {
     name: String,
@@ -72,8 +77,11 @@ pub(crate) fn run(args: &FetchArgs, printer: &Printer) -> anyhow::Result<Exit> {
         }
         let mut all = vec![];
         for (source, place) in sources.iter().zip(&places) {
-            let fetched = one(source, place, printer).await?;
-            all.push(fetched);
+            match one(source, place, printer).await {
+                Ok(fetched) => all.push(fetched),
+                Err(error) if error.is::<ReaderGone>() => return Ok(Exit::ReaderGone),
+                Err(error) => return Err(error),
+            }
         }
         show(args, &all, printer)?;
         Ok(if is_one_unreachable { Exit::Unreachable } else { Exit::Fine })
@@ -188,6 +196,14 @@ fn places(output: &Path, sources: &[Source]) -> anyhow::Result<Vec<PathBuf>> {
         return Err(UsageError { message }.into());
     }
     if sources.len() == 1 && !is_folder {
+        // Renaming over it would take a device or a pipe away from everybody, with or without --force.
+        if !is_stdout(output) && output.metadata().is_ok_and(|m| !m.is_file()) {
+            let message = format!(
+                "`{}` is no file that can be replaced: -o - writes to standard output",
+                output.display()
+            );
+            return Err(UsageError { message }.into());
+        }
         return Ok(vec![output.to_owned()]);
     }
     std::fs::create_dir_all(output)
@@ -285,12 +301,22 @@ impl Sink {
         Ok(Self::File(temporary))
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         match self {
-            Self::File(temporary) => temporary.file.write_all(bytes),
-            Self::Stdout(stdout) => stdout.write_all(bytes),
+            Self::File(temporary) => temporary
+                .file
+                .write_all(bytes)
+                .map_err(|e| Abandoned { what: format!("writing failed: {e}") }.into()),
+            Self::Stdout(stdout) => stdout.write_all(bytes).map_err(|e| not_written(&e)),
         }
     }
+}
+
+fn not_written(error: &io::Error) -> anyhow::Error {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return ReaderGone.into();
+    }
+    Abandoned { what: format!("standard output cannot be written: {error}") }.into()
 }
 
 async fn one(source: &Source, place: &Path, printer: &Printer) -> anyhow::Result<Fetched> {
@@ -317,9 +343,7 @@ async fn one(source: &Source, place: &Path, printer: &Printer) -> anyhow::Result
         Sink::File(temporary) => temporary.keep_as(place).map_err(|e| Abandoned {
             what: format!("`{}` cannot be written: {e}", place.display()),
         })?,
-        Sink::Stdout(mut stdout) => stdout
-            .flush()
-            .map_err(|e| Abandoned { what: format!("standard output cannot be written: {e}") })?,
+        Sink::Stdout(mut stdout) => stdout.flush().map_err(|e| not_written(&e))?,
     }
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Ok(Fetched {
@@ -343,7 +367,7 @@ async fn receive(
         replication::snapshot(&source.address, &source.options).await?;
     bar.begin(stream.length());
     while let Some(bytes) = stream.next().await? {
-        sink.write(bytes).map_err(|e| Abandoned { what: format!("writing failed: {e}") })?;
+        sink.write(bytes)?;
         feed.push(bytes);
         bar.step(bytes.len());
     }
