@@ -41,7 +41,8 @@ pub trait Visitor {
     /// The next part of the value.
     fn on(&mut self, event: Event<'_>);
 
-    /// Damage that leaves the end of the value known.
+    /// Damage that leaves the end of the value known: inside a packed encoding nothing more comes of it, the walk goes on
+    /// behind it.
     fn flaw(&mut self, flaw: Flaw);
 }
 

@@ -3,6 +3,10 @@
 //!
 //! One field is the pointer itself; up to 127 are a vector; more are a radix tree of time windows, each with a pointer, a
 //! vector or a table (valkey:src/vset.c). A window begins 8,192 ms long and is split where it is full, down to 16 ms.
+//!
+//! With libc's allocator hashes of 600 such fields take 1 % more than is said here, and with jemalloc 0.1 %
+//! (`scripts/size_truth.py --kind hash-ttl-all-table`, with and without one preloaded): vectors and nodes that grow leave gaps,
+//! and libc fills a gap with a block sixteen bytes too small for it rather than cut it.
 
 use std::collections::BTreeMap;
 
