@@ -5,8 +5,11 @@
 //! can lay out a machine of their own.
 
 mod cgroup;
+mod container;
 mod process;
 mod procfs;
+
+pub(crate) use container::Ends;
 
 use std::path::Path;
 use unfrag_model::sample::Unread;
@@ -14,12 +17,13 @@ use unfrag_model::{Host, Sample};
 
 pub(crate) const WHAT: &str = "host";
 
-/// Fills [`Sample::host`], or says why it stays empty.
-pub(crate) fn read(sample: &mut Sample, is_local: bool, root: &Path) {
+/// Fills [`Sample::host`], or says why it stays empty. `ends` are of connections to this server.
+pub(crate) fn read(sample: &mut Sample, is_local: bool, root: &Path, ends: &[Ends]) {
+    let known = sample.host.as_ref().and_then(|host| host.pid);
     let why = if !is_local {
         "the server runs on another machine".to_owned()
     } else {
-        match process::find(&sample.info, root) {
+        match process::find(&sample.info, root, ends, known) {
             Ok(pid) => {
                 sample.host = Some(figures(pid, root, &mut sample.unread));
                 return;
@@ -88,7 +92,7 @@ mod tests {
 
         fn sample(&self, info: &str) -> Sample {
             let mut sample = Sample { info: Info::parse(info), ..Sample::default() };
-            read(&mut sample, true, self.0.path());
+            read(&mut sample, true, self.0.path(), &[]);
             sample
         }
     }
@@ -129,6 +133,42 @@ mod tests {
             let [unread] = sample.unread.as_slice() else { panic!("{:?}", sample.unread) };
             assert!(unread.why.contains(reason), "{}", unread.why);
         }
+    }
+
+    /// As docker and podman make them: both call themselves 1, and came up together.
+    #[test]
+    fn in_a_container_it_is_the_one_that_our_connection_ends_at() {
+        let machine = FakeMachine::new();
+        for (pid, address, inode) in [(416, "0200", 7001), (426, "0300", 7002)] {
+            let stat =
+                "77 (redis-server) S 1 77 77 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 5 0 40000 1 1";
+            let tcp = format!(
+                "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+                 0: {address}11AC:18EB 010011AC:D431 01 00000000:00000000 00:00000000 00000000     0        0 {inode} 1\n"
+            );
+            machine.file(&format!("proc/{pid}/stat"), stat);
+            machine.file(&format!("proc/{pid}/comm"), "redis-server\n");
+            machine.file(&format!("proc/{pid}/status"), &format!("NSpid:\t{pid}\t1\n"));
+            machine.file(&format!("proc/{pid}/net/tcp"), &tcp);
+            let fd = machine.0.path().join(format!("proc/{pid}/fd"));
+            std::fs::create_dir_all(&fd).expect("a directory");
+            std::os::unix::fs::symlink(format!("socket:[{inode}]"), fd.join("7")).expect("a link");
+        }
+        let info = "process_id:1\nexecutable:/usr/bin/redis-server\nuptime_in_seconds:600\n";
+        let pid = |sample: &mut Sample, server: Option<&str>| {
+            let ends = server.map(|server| Ends {
+                client: "172.17.0.1:54321".parse().expect("an address"),
+                server: Some(server.parse().expect("an address")),
+            });
+            read(sample, true, machine.0.path(), ends.as_slice());
+            sample.host.as_ref().and_then(|h| h.pid)
+        };
+        let mut sample = Sample { info: Info::parse(info), ..Sample::default() };
+        assert_eq!(pid(&mut sample, None), None);
+        assert!(sample.unread[0].why.contains("in a container"), "{:?}", sample.unread);
+        assert_eq!(pid(&mut sample, Some("172.17.0.4:6379")), None);
+        assert_eq!(pid(&mut sample, Some("172.17.0.3:6379")), Some(426));
+        assert_eq!(pid(&mut sample, None), Some(426), "it is known by then");
     }
 
     #[test]

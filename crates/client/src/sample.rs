@@ -60,7 +60,8 @@ pub async fn sample(
     clients::read(&mut reader).await;
     latency::read(&mut reader).await;
     if options.host {
-        host::read(&mut reader.sample, reader.connection.is_local(), &options.host_root);
+        let local = reader.connection.is_local();
+        host::read(&mut reader.sample, local, &options.host_root, &reader.ends);
     }
     costs.after(&mut reader).await;
     Ok(reader.sample)
@@ -72,6 +73,8 @@ struct Reader<'a> {
     sample: Sample,
     /// Why the connection answers no more. Nothing is sent after that.
     lost: Option<String>,
+    /// Of our own connections, as the server sees them.
+    ends: Vec<host::Ends>,
 }
 
 impl<'a> Reader<'a> {
@@ -84,7 +87,7 @@ impl<'a> Reader<'a> {
             commands: connection.handshake().to_vec(),
             ..Sample::default()
         };
-        Self { connection, sample, lost: None }
+        Self { connection, sample, lost: None, ends: vec![] }
     }
 
     /// Sends a command that the sample can do without. A failure is recorded under `what`.

@@ -1,8 +1,9 @@
 //! Is the process of that number on this machine the server that answered?
 //!
 //! The number comes from inside the server's own pid namespace. It is believed when the program has the server's name
-//! and it has run for as long as the server says.
+//! and it has run for as long as the server says; or that of a process in a container, when our connection ends there.
 
+use super::container::{self, Ends};
 use super::text;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -17,26 +18,46 @@ const TOLERANCE_SHARE: f64 = 0.002;
 /// `/proc/PID/comm` holds this many bytes of the name.
 const COMM_BYTES: usize = 15;
 
-/// The server's process, or why it is none of this machine's.
-pub(super) fn find(info: &Info, root: &Path) -> Result<u32, String> {
+/// The server's process, or why it is none of this machine's. `known` is the one it was a moment ago.
+pub(super) fn find(
+    info: &Info,
+    root: &Path,
+    ends: &[Ends],
+    known: Option<u32>,
+) -> Result<u32, String> {
     let pid = info.count("process_id").and_then(|pid| u32::try_from(pid).ok());
     let Some(pid) = pid else { return Err("INFO does not tell the server's process".to_owned()) };
-    let invisible = |why: &str| {
-        Err(format!(
-            "the process is not visible from here: {why}; the server runs in a container, or on another machine \
-             behind this address"
-        ))
+    let Some(why) = why_not(info, pid, root) else { return Ok(pid) };
+    let alike = |&there: &u32| why_not(info, there, root).is_none();
+    if let Some(known) = known.filter(alike)
+        && container::is_called(known, pid, root)
+    {
+        return Ok(known);
+    }
+    let mut is_hidden = false;
+    for there in container::called(pid, root).into_iter().filter(alike) {
+        match container::holds(there, ends, root) {
+            Some(true) => return Ok(there),
+            Some(false) => {}
+            None => is_hidden = true,
+        }
+    }
+    let end = if is_hidden {
+        "root can tell whether it is that of a container here"
+    } else {
+        "the server runs in a container, or on another machine behind this address"
     };
+    Err(format!("the process is not visible from here: {why}; {end}"))
+}
+
+fn why_not(info: &Info, pid: u32, root: &Path) -> Option<String> {
     let Some(stat) = text(root, &format!("proc/{pid}/stat")) else {
-        return invisible(&format!("there is no process {pid}"));
+        return Some(format!("there is no process {pid}"));
     };
     if !has_the_name(info, pid, root) {
-        return invisible(&format!("process {pid} is another program"));
+        return Some(format!("process {pid} is another program"));
     }
-    if !has_the_age(info, &stat, root) {
-        return invisible(&format!("process {pid} started at another time"));
-    }
-    Ok(pid)
+    (!has_the_age(info, &stat, root)).then(|| format!("process {pid} started at another time"))
 }
 
 /// The file the process runs, or the name it was started by, is the server's. `redis-server` is a link to another name

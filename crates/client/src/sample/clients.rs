@@ -3,6 +3,7 @@
 use super::Reader;
 use crate::connect::CLIENT_NAME;
 use crate::error::one_line;
+use crate::host::Ends;
 use crate::resp;
 use unfrag_model::sample::{ClientLine, ClientMemory};
 
@@ -28,9 +29,22 @@ pub(super) async fn read(reader: &mut Reader<'_>) {
     let Some(value) = reader.ask(WHAT, &["CLIENT", "LIST"]).await else { return };
     let kind = resp::kind(&value);
     match resp::into_text(value) {
-        Some(text) => reader.sample.clients = Some(parse(&text)),
+        Some(text) => {
+            reader.ends = own_ends(&text);
+            reader.sample.clients = Some(parse(&text));
+        }
         None => reader.unread(WHAT, format!("the answer was {kind}")),
     }
+}
+
+/// Where our connections begin and end, as the server sees them; none of a unix socket.
+fn own_ends(text: &str) -> Vec<Ends> {
+    let ours = text.lines().filter_map(Client::parse).filter(Client::is_ours);
+    let ends = ours.filter_map(|client| {
+        let server = client.text("laddr").and_then(|address| address.parse().ok());
+        Some(Ends { client: client.text("addr")?.parse().ok()?, server })
+    });
+    ends.collect()
 }
 
 /// Sums the lines of CLIENT LIST.

@@ -24,7 +24,7 @@ pub async fn refresh(
     sample.info = fresh;
     if options.host && sample.host.is_some() {
         sample.unread.retain(|unread| unread.what != host::WHAT);
-        host::read(sample, local, &options.host_root);
+        host::read(sample, local, &options.host_root, &[]);
     }
     Ok(())
 }
