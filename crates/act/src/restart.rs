@@ -21,6 +21,7 @@ mod process;
 mod record;
 mod rights;
 mod rolling;
+mod save_first;
 mod snapshot;
 pub mod supervisor;
 mod swap;

@@ -192,6 +192,23 @@ fn a_unit_that_is_not_ready_before_all_is_loaded_is_not_waited_for() {
     }
 }
 
+/// What is told to systemd as a shutdown begins starts the clock of its stop: a save after that might be killed.
+#[test]
+fn a_unit_that_hears_of_the_stop_saves_before_it() {
+    for kind in [Kind::Redis7, Kind::Redis8, Kind::Valkey9].into_iter().filter(|&k| require(k)) {
+        let unit = Unit::start(kind, "1min 30s");
+        let output = unit.unfrag(&["--mode", "plain", "--dry-run"]);
+        assert!(text(&output).contains("> SAVE\n"), "{}", text(&output));
+        let output = unit.unfrag(&["--mode", "plain", "--yes"]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        unit.is_in_order(2);
+        let log = unit.read("log");
+        let (before, _) = log.split_once("User requested shutdown").unwrap();
+        assert!(before.contains("DB saved on disk"), "{log}");
+        assert!(!log.contains("Saving the final RDB snapshot"), "{log}");
+    }
+}
+
 #[test]
 fn a_unit_that_would_be_killed_while_it_loads_is_refused() {
     if !require(Kind::Redis8) {

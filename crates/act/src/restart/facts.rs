@@ -31,6 +31,10 @@ pub struct Facts {
     /// The supervisor that was found beside the user's own word.
     pub(crate) found_supervisor: Option<Supervisor>,
     pub(crate) stop_timeout_s: Option<u64>,
+    /// The server itself tells the supervisor of its stop, and the stop's limit holds for it.
+    pub(crate) hears_stop: bool,
+    /// What the supervisor runs as the process ends, whoever ended it, and which may reach another one.
+    pub(crate) stop_command: Option<String>,
     /// The supervisor kills a start that has not loaded everything by then.
     pub(crate) ready_timeout_s: Option<u64>,
     /// Why the supervisor would not start it.

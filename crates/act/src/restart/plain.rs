@@ -1,7 +1,7 @@
 //! `plain`: the stop that loses nothing, the start, the comparison.
 //!
 //! `SHUTDOWN SAVE` writes the snapshot after the last command that any client could have had an answer to. A BGSAVE and
-//! a kill lose every write since the fork.
+//! a kill lose every write since the fork. Where a supervisor would kill it in mid-save: `save_first`.
 
 use crate::ActError;
 use crate::link::Link;
@@ -10,6 +10,7 @@ use crate::restart::execute::{Work, configuration_of, differing, milliseconds, u
 use crate::restart::facts::Facts;
 use crate::restart::outcome::NodeOutcome;
 use crate::restart::record::RestartRecord;
+use crate::restart::save_first::save_first;
 use crate::restart::snapshot;
 use crate::restart::supervisor::{Started, Supervisor};
 use crate::restart::verify::{self, Recorded};
@@ -19,7 +20,7 @@ use unfrag_model::text::{counted, grouped};
 use unfrag_model::{Info, human};
 
 /// A save of everything: at 100 MB/s, a terabyte takes three hours.
-const SAVE_MAX: Duration = Duration::from_secs(3 * 3600);
+pub(super) const SAVE_MAX: Duration = Duration::from_secs(3 * 3600);
 /// Until a process that was started answers at all, were it only that it is loading.
 const APPEARS: Duration = Duration::from_secs(90);
 /// Recording counts and a sample takes milliseconds; a digest of a large server takes longer.
@@ -185,8 +186,13 @@ async fn stop(
         keys: recorded.map(|r| r.keys.values().sum()),
     })?;
     let begun = Instant::now();
+    if facts.is_saved_first() {
+        save_first(facts, &mut link).await?;
+    }
     link.connection.set_response_timeout(SAVE_MAX);
-    let words: &[&str] = if saves(facts, recorded.is_some() || !link.info().await?.is_replica()) {
+    let words: &[&str] = if facts.ends_without_saving() {
+        &["SHUTDOWN", "NOSAVE"]
+    } else if saves(facts, recorded.is_some() || !link.info().await?.is_replica()) {
         &["SHUTDOWN", "SAVE"]
     } else {
         &["SHUTDOWN", "NOSAVE"]
@@ -203,7 +209,9 @@ async fn stop(
         _ => work.is_half_way = true,
     }
     gone(facts, &mut link).await?;
-    work.done(format!("{} after {:.1} s", words.join(" "), begun.elapsed().as_secs_f64()));
+    let saved = if facts.is_saved_first() { "SAVE, " } else { "" };
+    let seconds = begun.elapsed().as_secs_f64();
+    work.done(format!("{saved}{} after {seconds:.1} s", words.join(" ")));
     Ok(())
 }
 

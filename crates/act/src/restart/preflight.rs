@@ -100,6 +100,8 @@ where
         supervisor,
         found_supervisor,
         stop_timeout_s: account.stop_timeout_s,
+        hears_stop: account.hears_stop,
+        stop_command: account.stop_command,
         ready_timeout_s: account.ready_timeout_s,
         supervisor_trouble: account.trouble,
         main_pid,

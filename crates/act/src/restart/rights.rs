@@ -23,6 +23,7 @@ const PLAIN: &[&str] = &[
     "+client|unpause",
     "+module|list",
     "+bgsave",
+    "+save",
     "+config|rewrite",
     "+acl|list",
     "+acl|save",

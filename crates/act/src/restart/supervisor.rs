@@ -14,7 +14,7 @@ use crate::restart::process::Process;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 use unfrag_client::Address;
 
@@ -69,6 +69,10 @@ pub(crate) struct Account {
     pub(crate) boot: Option<Boot>,
     /// Seconds it gives a process to stop before it kills it.
     pub(crate) stop_timeout_s: Option<u64>,
+    /// The server tells it of every stop, whoever ordered that.
+    pub(crate) hears_stop: bool,
+    /// What it runs as the process ends, whoever ended it, where that may reach another process.
+    pub(crate) stop_command: Option<String>,
     /// Seconds it gives a process to have loaded everything before it kills it.
     pub(crate) ready_timeout_s: Option<u64>,
     /// Why it would not start the server again.
@@ -157,7 +161,7 @@ impl Supervisor {
     ) -> Result<Started, ActError> {
         match self {
             Self::Systemd { unit } => return systemd::start(unit),
-            Self::Container { engine, name } => run(engine, &["start", name]).await.map(drop)?,
+            Self::Container { engine, name } => container::start(engine, name).await?,
             Self::Supervisord { program, control } => supervisord::start(program, control).await?,
             Self::Command { line } => return command::start(line, address, output),
         }
@@ -181,6 +185,11 @@ async fn run(program: &str, args: &[&str]) -> Result<Output, ActError> {
     if output.status.success() {
         return Ok(output);
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " / ");
-    Err(fail(if said.is_empty() { output.status.to_string() } else { said }))
+    Err(fail(why(&output.stderr, output.status)))
+}
+
+/// Its words, or how it ended.
+fn why(said: &[u8], status: ExitStatus) -> String {
+    let said = String::from_utf8_lossy(said).trim().replace('\n', " / ");
+    if said.is_empty() { status.to_string() } else { said }
 }

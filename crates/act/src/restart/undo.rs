@@ -132,7 +132,10 @@ impl Stopped<'_> {
             )));
         }
         let mut started = Started::default();
-        if Link::open(&address, options).await.is_err() && !is_listening(&address).await {
+        // Who listens may be a proxy, or the front of a published port. A supervisor minds no second order to start.
+        let may_be_up = matches!(self.supervisor, Supervisor::Command { .. });
+        let may_be_up = may_be_up && is_listening(&address).await;
+        if Link::open(&address, options).await.is_err() && !may_be_up {
             started = self.supervisor.start(&address, self.output.as_deref()).await?;
         }
         let (_, info) =

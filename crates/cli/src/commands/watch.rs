@@ -231,7 +231,8 @@ const MIN_TOKEN: usize = 16;
 fn token(file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
     let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
         .map(|folder| Path::new(&folder).join("token"))
-        .filter(|path| path.exists());
+        // One that may not be looked at is said, not passed over.
+        .filter(|path| !path.try_exists().is_ok_and(|exists| !exists));
     let Some(path) = file.map(Path::to_owned).or(credential) else { return Ok(None) };
     let token = secret_source::from_file(&path)?;
     if token.expose().len() < MIN_TOKEN {

@@ -61,6 +61,7 @@ fn plain(facts: &Facts, wish: &Wish) -> Vec<Reason> {
     let mut reasons = startable(facts, wish);
     reasons.extend(savable(facts));
     reasons.extend(loaded_too_late(facts));
+    reasons.extend(killed_while_it_saves(facts));
     let replicas = facts.info.count("connected_slaves").unwrap_or(0);
     let followers = counted(replicas, "replica");
     if replicas > 0 && !facts.info.is_replica() {
@@ -163,6 +164,17 @@ fn loaded_too_late(facts: &Facts) -> Option<Reason> {
             "its unit is Type=notify and kills a start that is not ready after {limit_s} s; loading {} may take {needs_s} s \
              at 100 MB/s (TimeoutStartSec=infinity in a drop-in lets it)",
             human(used)
+        ))
+    })
+}
+
+/// Where writes cannot be held back meanwhile, it has to save as it ends (see `save_first`).
+fn killed_while_it_saves(facts: &Facts) -> Option<Reason> {
+    let limit_s = facts.stop_timeout_s.filter(|_| facts.dies_saving())?;
+    (!facts.ends_without_saving()).then(|| {
+        soft(format!(
+            "its unit is told of the stop by the server itself and kills it after {limit_s} s, saved or not \
+             (TimeoutStopSec=infinity in a drop-in lets it save)"
         ))
     })
 }
@@ -534,7 +546,12 @@ pub(super) fn warnings(mode: Mode, facts: &Facts) -> Vec<String> {
                 facts.configuration.text("dbfilename")
             ));
         }
-        if let Some(seconds) = facts.stop_timeout_s {
+        if let Some(seconds) = facts.stop_timeout_s.filter(|_| facts.is_saved_first()) {
+            all.push(format!(
+                "its unit is told of the stop by the server itself and kills it after {seconds} s: so it saves before, while \
+                 writes wait, and nothing afterwards"
+            ));
+        } else if let Some(seconds) = facts.stop_timeout_s.filter(|_| !facts.hears_stop) {
             all.push(format!(
                 "the supervisor kills a stop after {seconds} s; it is not asked to stop it: SHUTDOWN SAVE takes what it takes"
             ));

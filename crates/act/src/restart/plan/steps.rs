@@ -59,12 +59,18 @@ fn plain(facts: &Facts, wish: &Wish) -> Vec<PlannedStep> {
         "keys by database, and a sample of their values",
         &["INFO", digest],
     ));
-    all.push(step(
-        "stop",
-        &node,
-        "it saves everything and ends; if it cannot save, it stays",
-        &["SHUTDOWN SAVE"],
-    ));
+    let (what, commands): (&str, &[&str]) = if facts.is_saved_first() {
+        let commands = &["CLIENT PAUSE MILLISECONDS WRITE", "SAVE", "INFO", "SHUTDOWN NOSAVE"];
+        (
+            "it saves everything while writes wait, and then ends; if it cannot save, it stays",
+            commands,
+        )
+    } else if facts.ends_without_saving() {
+        ("it writes the rest of its append-only file and ends", &["SHUTDOWN NOSAVE"])
+    } else {
+        ("it saves everything and ends; if it cannot save, it stays", &["SHUTDOWN SAVE"])
+    };
+    all.push(step("stop", &node, what, commands));
     all.push(step("start", &node, "the same server again", &[&start]));
     all.push(step("load", &node, "until all data is loaded", &["PING", "INFO"]));
     all.push(step(

@@ -88,7 +88,7 @@ pub(super) async fn account(
     let boot =
         boot.filter(|b| b.program.is_absolute() || !b.program.to_string_lossy().contains('/'));
     let boot = boot.filter(|b| b.file.as_ref().is_none_or(|file| file.is_file()));
-    Account { boot, trouble, stop_timeout_s: said.map(|p| p.stop_wait_s), ready_timeout_s: None }
+    Account { boot, trouble, stop_timeout_s: said.map(|p| p.stop_wait_s), ..Account::default() }
 }
 
 /// The number of the program's process; `None` while it has none.

@@ -16,6 +16,7 @@ pub(super) fn against(facts: &Facts, wish: &Wish) -> Vec<Reason> {
     let wish = Wish { rewrite_config: true, ..wish.clone() };
     let mut reasons = startable(facts, &wish);
     reasons.extend(owner(facts));
+    reasons.extend(stopped_by_its_unit(facts));
     reasons.extend(savable(facts));
     if let (Ok(next), Ok(process)) = (&facts.next, &facts.process) {
         reasons.extend(start(&next.boot));
@@ -50,6 +51,16 @@ fn owner(facts: &Facts) -> Option<Reason> {
             "the server is process {pid} and the supervisor's own is {theirs}: a script between them must `exec` the server"
         ))
     })
+}
+
+/// systemd runs `ExecStop` as a unit's process ends, also when it ended by itself: `redis-cli -p PORT shutdown` would end the
+/// second process, which serves at that port by then. Seen with systemd 252.
+fn stopped_by_its_unit(facts: &Facts) -> Option<Reason> {
+    let command = facts.stop_command.as_ref()?;
+    Some(hard(format!(
+        "its unit runs `{command}` as the first process ends, which may end who serves by then (an empty ExecStop= in a \
+         drop-in takes it away)"
+    )))
 }
 
 /// What the command line sets, no file can change.
