@@ -1,6 +1,6 @@
 # The two commands: `make demo` and `make test`. Everything else is a part of them, or a measurement.
 .PHONY: demo test lint docs cases servers bench bench-keys bench-reclaim bench-rdb bench-restart bench-watch \
-	size-truth rdb-agreement fuzz-rdb test-kills test-supervised replay soak-watch
+	size-truth rdb-agreement fuzz-rdb test-kills test-supervised test-systemd test-podman test-docker replay soak-watch
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -35,6 +35,16 @@ test-kills: servers
 # unfrag killed at every step of a supervised swap, on four servers: half an hour.
 test-supervised: servers
 	$(CARGO) test --package unfrag-act --test restart -- --ignored killed_at_every_step --nocapture
+
+# Restarts and `unfrag watch` under a real systemd, in namespaces of its own: takes root. `ONLY="swap ports"` picks trials.
+test-systemd: servers
+	$(CARGO) build --quiet --bin unfrag
+	$(PYTHON) scripts/test_systemd.py target/debug/unfrag target/servers $(ONLY)
+
+# Restarts of servers in real containers, in the same namespaces; the engine is brought where it is not installed (Debian).
+test-podman test-docker: test-%: servers
+	$(CARGO) build --quiet --bin unfrag
+	$(PYTHON) scripts/test_containers.py target/debug/unfrag target/servers $* $(ONLY)
 
 # One server, and a hundred at once: wall time and memory, beside redis-cli's for the same reading.
 bench: servers
