@@ -97,14 +97,14 @@ class Box:
                 raise Unable(f"{program} is not installed")
         if not Path(SYSTEMD).exists():
             raise Unable(f"{SYSTEMD} is not there")
+        self.group = own_group(f"unfrag-box-{os.getpid()}")
         self.base = tempfile.mkdtemp(prefix="unfrag-box-")
         self.said = open(Path(self.base).with_suffix(".log"), "w+")
-        self.group = own_group(os.path.basename(self.base))
         # In a group of its own first: that is the root of what it sees.
         enter = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
         self.outer = subprocess.Popen(
-            ["sh", "-c", enter, str(self.group), "unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--cgroup", "--fork", "--kill-child",
-             sys.executable, __file__, self.base],
+            ["sh", "-c", enter, str(self.group), "unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--cgroup",
+             "--fork", "--kill-child", sys.executable, __file__, self.base],
             stdin=subprocess.DEVNULL, stdout=self.said, stderr=self.said)
         try:
             self.wait_until_up()

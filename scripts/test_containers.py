@@ -77,7 +77,7 @@ class Engine:
                 self.what = what
                 return
             said[what] = done.stderr.strip()
-        raise Unfit("; ".join(f"{what}: {why}" for what, why in said.items()))
+        raise Unfit("; ".join(f"{what}: {why}" for what, why in said.items()) or "it has no runtime")
 
     def podmen(self):
         """Which of the runtimes gets on with this kernel and these rights differs."""
@@ -90,7 +90,7 @@ class Engine:
             Path("/etc/containers/containers.conf").write_text(
                 f'[engine]\ncgroup_manager="cgroupfs"\nevents_logger="file"\nruntime="{runtime}"\n'
                 '[containers]\npids_limit=0\ndefault_ulimits=["nofile=1024:1024", "nproc=1024:1024"]\n')
-        return {runtime: partial(prepare, runtime) for runtime in ("crun", "runc")}
+        return {runtime: partial(prepare, runtime) for runtime in ("crun", "runc") if shutil.which(runtime)}
 
     def dockers(self):
         def prepare():
@@ -125,8 +125,9 @@ class Engine:
             if word.startswith("/"):
                 (root / word[1:]).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(word, root / word[1:])
-        told("tar", "-C", root, "-cf", root.with_suffix(".tar"), ".")
-        self.told("import", root.with_suffix(".tar"), name)
+        packed = root.with_name(f"{server}.tar")
+        told("tar", "-C", root, "-cf", packed, ".")
+        self.told("import", packed, name)
         self.made.add(server)
         return name
 
