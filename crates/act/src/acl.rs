@@ -3,10 +3,9 @@
 
 use crate::RemedyName;
 
-/// MEMORY PURGE; PING is the latency probe's.
-const PURGE: &[&str] = &["+memory|purge", "+ping"];
-/// Settings are changed for a while and put back.
-const DEFRAG: &[&str] = &["+config|set"];
+/// MEMORY PURGE, and settings that are changed for a while and put back: the allocator's own thread, defrag's. PING is the
+/// latency probe's.
+const PURGE: &[&str] = &["+memory|purge", "+ping", "+config|set"];
 /// Every key is copied by a script, under names of our own; SET and UNLINK are for those. Not PEXPIRETIME: 6.2 does not
 /// know it and would refuse the whole line, and the script does without it.
 const REPACK: &[&str] = &[
@@ -35,8 +34,7 @@ const REPACK: &[&str] = &[
 /// The rules a remedy adds to those of reading a server; defrag and repack end with purges.
 pub fn rules(remedy: RemedyName) -> Vec<&'static str> {
     match remedy {
-        RemedyName::Purge => PURGE.to_vec(),
-        RemedyName::Defrag => [PURGE, DEFRAG].concat(),
+        RemedyName::Purge | RemedyName::Defrag => PURGE.to_vec(),
         RemedyName::Repack => [PURGE, REPACK].concat(),
     }
 }

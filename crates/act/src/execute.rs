@@ -103,7 +103,7 @@ pub async fn execute(
     run: Run<'_>,
     events: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Outcome, ActError> {
-    let mut link = Link::open(run.address, run.options).await?;
+    let mut link = Link::open(run.address, run.options).await?.with_patience();
     confirm(&run, &link)?;
     link.claim().await?;
     let journal = run.journals.begin(&run.plan.target, &run.plan.run_id)?;
@@ -177,7 +177,8 @@ impl Work<'_> {
             (self.events)(Event::Step(step.remedy));
             let (outcome, error) = self.step(step).await;
             outcomes.push(outcome);
-            if error.is_some() {
+            // A server that cannot be put back is not worked on any further.
+            if error.is_some() || !self.is_put_back() {
                 return (outcomes, error);
             }
         }
@@ -197,7 +198,7 @@ impl Work<'_> {
         self.last = None;
         self.retained_floor = None;
         let result = match step.remedy {
-            RemedyName::Purge => purge::run(self).await,
+            RemedyName::Purge => purge::run(self, step).await,
             RemedyName::Defrag => defrag::run(self, step).await,
             RemedyName::Repack => repack::run(self, step).await,
         };
@@ -207,8 +208,7 @@ impl Work<'_> {
         };
         let during = self.probe.period();
         // Whatever the step changed goes back before the next one begins.
-        let restored = self.settings.restore(&mut self.link, &mut self.journal).await;
-        self.restored.extend(restored);
+        self.put_back().await;
         let reclaimed_bytes = match (rss_before, self.rss().await) {
             (Some(before), Some(after)) => before.cast_signed() - after.cast_signed(),
             _ => 0,
@@ -223,6 +223,18 @@ impl Work<'_> {
             latency_us: Latency { baseline: self.baseline, during },
         };
         (outcome, error)
+    }
+
+    /// Puts all settings back. What could not be put back earlier and is now counts as put back.
+    pub(crate) async fn put_back(&mut self) {
+        for now in self.settings.restore(&mut self.link, &mut self.journal).await {
+            self.restored.retain(|earlier| earlier.name != now.name);
+            self.restored.push(now);
+        }
+    }
+
+    pub(crate) fn is_put_back(&self) -> bool {
+        self.restored.iter().all(|r| r.restored)
     }
 
     /// Of the process that the plan was made for.

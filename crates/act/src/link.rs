@@ -13,6 +13,10 @@ pub(crate) const ACTING_NAME: &str = "unfrag-acting";
 /// A server's own figures are sampled every 100 ms; after a change they are worth reading after this.
 pub(crate) const SETTLE: Duration = Duration::from_millis(300);
 
+/// A script of somebody's that runs longer than `lua-time-limit` (5 s) has every other command answered with BUSY, and
+/// not done. Scripts like that take seconds; one that takes longer than this is stuck.
+const BUSY_MOST: Duration = Duration::from_secs(60);
+
 /// The acting connection.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -21,6 +25,10 @@ pub(crate) struct Link {
     pub(crate) options: ConnectOptions,
     /// The process it speaks with.
     pub(crate) run_id: String,
+    /// Waits while a script holds the server.
+    is_patient: bool,
+    /// Since when it is held by one.
+    busy_since: Option<Instant>,
 }
 
 impl Link {
@@ -31,7 +39,62 @@ impl Link {
         let mut connection = connect(address, options).await?;
         let info = read_info(&mut connection).await?;
         let run_id = info.text("run_id").unwrap_or_default().to_owned();
-        Ok(Self { connection, address: address.clone(), options: options.clone(), run_id })
+        Ok(Self::over(connection, address.clone(), options.clone(), run_id))
+    }
+
+    /// Over a connection that is there already.
+    pub(crate) const fn over(
+        connection: Connection,
+        address: Address,
+        options: ConnectOptions,
+        run_id: String,
+    ) -> Self {
+        Self { connection, address, options, run_id, is_patient: false, busy_since: None }
+    }
+
+    /// A command that a script of somebody's is in the way of is sent again until that script has ended.
+    pub(crate) const fn with_patience(mut self) -> Self {
+        self.is_patient = true;
+        self
+    }
+
+    /// Sends words.
+    pub(crate) async fn call(&mut self, words: &[&str]) -> Result<redis::Value, ActError> {
+        loop {
+            let result = self.connection.call(words).await;
+            if !self.waits_for_a_script(&result).await {
+                return Ok(result?);
+            }
+        }
+    }
+
+    /// Sends a command, named so in errors.
+    pub(crate) async fn send(
+        &mut self,
+        command: &redis::Cmd,
+        name: &str,
+    ) -> Result<redis::Value, ActError> {
+        loop {
+            let result = self.connection.send(command, name).await;
+            if !self.waits_for_a_script(&result).await {
+                return Ok(result?);
+            }
+        }
+    }
+
+    /// True after a wait, when the command should be sent again.
+    async fn waits_for_a_script<T>(&mut self, result: &Result<T, ClientError>) -> bool {
+        const PAUSE: Duration = Duration::from_millis(100);
+        let is_busy = |error: &ClientError| matches!(*error.problem, Problem::BusyScript);
+        if !(self.is_patient && result.as_ref().is_err_and(is_busy)) {
+            self.busy_since = None;
+            return false;
+        }
+        let is_worth_it = self.busy_since.get_or_insert_with(Instant::now).elapsed() < BUSY_MOST;
+        if is_worth_it {
+            tokio::time::sleep(PAUSE).await;
+        }
+        is_worth_it
     }
 
     /// A new connection after the old one broke, to a server that takes commands: tries for as long as a short restart or
@@ -64,13 +127,14 @@ impl Link {
             let problem = Box::new(Problem::Loading { percent: None, seconds_left: None });
             return Err(ClientError { target: self.address.to_string(), problem }.into());
         }
-        *self = link;
+        *self = Self { is_patient: self.is_patient, ..link };
         Ok(())
     }
 
     /// INFO without commandstats: some 6 KB.
     pub(crate) async fn info(&mut self) -> Result<Info, ActError> {
-        read_info(&mut self.connection).await
+        let value = self.call(&["INFO"]).await?;
+        Ok(Info::parse(&resp::text(&value).unwrap_or_default()))
     }
 
     /// INFO, once the server has sampled itself again.
@@ -80,7 +144,7 @@ impl Link {
     }
 
     pub(crate) async fn config_get(&mut self, name: &str) -> Result<Option<String>, ActError> {
-        let value = self.connection.call(&["CONFIG", "GET", name]).await?;
+        let value = self.call(&["CONFIG", "GET", name]).await?;
         Ok(resp::pairs(&value)
             .into_iter()
             .find(|(n, _)| n == name)
@@ -88,7 +152,7 @@ impl Link {
     }
 
     pub(crate) async fn config_set(&mut self, name: &str, value: &str) -> Result<(), ActError> {
-        self.connection.call(&["CONFIG", "SET", name, value]).await?;
+        self.call(&["CONFIG", "SET", name, value]).await?;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crate::guard::{self, Refusal};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use unfrag_diagnose::reclaim::{PROCESS_BYTES, by_defrag, by_repack};
-use unfrag_model::{Engine, Report, Sample, Version};
+use unfrag_model::{Config, Engine, Report, Sample, Version};
 
 /// A remedy of this crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -174,13 +174,16 @@ pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
     let pages = report.reclaim.purge.bytes.unwrap_or(0);
     let slabs = movable_bytes(report, sample);
     if pages >= WORTHWHILE_BYTES {
-        offer(&mut plan, report, sample, purge_step(pages));
+        offer(&mut plan, report, sample, purge_step(&sample.config, pages));
     }
     if slabs >= WORTHWHILE_BYTES {
         offer(&mut plan, report, sample, defrag_step(sample, slabs));
         let after_defrag = plan.steps.iter().any(|s| s.remedy == RemedyName::Defrag);
-        let repack = repack_step(&plan, slabs, after_defrag);
-        offer(&mut plan, report, sample, repack);
+        // By itself it leaves the holes of its last chunk: of a little waste it would give nothing back.
+        if after_defrag || by_repack(slabs) >= WORTHWHILE_BYTES {
+            let repack = repack_step(&plan, slabs, after_defrag);
+            offer(&mut plan, report, sample, repack);
+        }
         if after_defrag && plan.steps.last().is_some_and(|s| s.remedy == RemedyName::Repack) {
             plan.steps.push(defrag_again_step(sample));
         }
@@ -275,15 +278,32 @@ fn tails_step(plan: &Plan, tails: Tails) -> Step {
     }
 }
 
-fn purge_step(pages: u64) -> Step {
+/// Where the allocator's own thread is off, it is put on for the step: it drops pages beside the server, and one purge of
+/// all of them holds it (750 MiB on 6.2.5: 154 ms; with the thread on: 1.5 ms).
+fn purge_step(config: &Config, pages: u64) -> Step {
+    let name = "jemalloc-bg-thread";
+    let is_off = config.flag(name) == Some(false);
+    let settings = if is_off && pages > crate::remedy::purge::PURGE_BYTES {
+        let (from, on) = ("no".to_owned(), "yes".to_owned());
+        vec![Setting { name, from, to: on.clone(), most: on }]
+    } else {
+        vec![]
+    };
+    let mut commands: Vec<String> = settings.iter().map(set_command).collect();
+    commands.extend(purge_commands());
     Step {
         remedy: RemedyName::Purge,
         why: "pages that hold nothing are kept in RAM".to_owned(),
         predicted_bytes: Some(pages),
         tails: None,
-        settings: vec![],
-        commands: purge_commands(),
+        settings,
+        commands,
     }
+}
+
+fn set_command(s: &Setting) -> String {
+    let range = if s.to == s.most { s.to.clone() } else { format!("{}..{}", s.to, s.most) };
+    format!("CONFIG SET {} {range}   (now {}; put back at the end)", s.name, s.from)
 }
 
 fn purge_commands() -> Vec<String> {
@@ -338,13 +358,7 @@ pub(crate) fn has_short_slices(engine: Engine) -> bool {
 
 fn defrag_step(sample: &Sample, slabs: u64) -> Step {
     let settings = defrag_settings(sample);
-    let mut commands: Vec<String> = settings
-        .iter()
-        .map(|s| {
-            let range = if s.to == s.most { s.to.clone() } else { format!("{}..{}", s.to, s.most) };
-            format!("CONFIG SET {} {range}   (now {}; put back at the end)", s.name, s.from)
-        })
-        .collect();
+    let mut commands: Vec<String> = settings.iter().map(set_command).collect();
     commands.extend(["CONFIG GET NAME".to_owned(), "INFO".to_owned(), "PING".to_owned()]);
     end_with_purge(&mut commands);
     Step {
@@ -414,5 +428,23 @@ fn copying(sample: &Sample) -> Copying {
         Some(p) if p.ends_with("-lfu") => Copying::DumpFreq,
         _ if engine.at_least(Version::new(6, 2, 0), Version::new(7, 2, 0)) => Copying::Copy,
         _ => Copying::Dump,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_that_would_hold_the_server_is_left_to_the_allocators_thread() {
+        let names = |thread: &str, pages: u64| {
+            let step = purge_step(&Config::from_pairs([("jemalloc-bg-thread", thread)]), pages);
+            let commands = step.commands.iter().filter(|c| c.starts_with("CONFIG SET"));
+            assert_eq!(commands.count(), step.settings.len());
+            step.settings.iter().map(|s| format!("{} {}", s.name, s.to)).collect::<Vec<_>>()
+        };
+        assert_eq!(names("no", 700 << 20), ["jemalloc-bg-thread yes"]);
+        assert!(names("yes", 700 << 20).is_empty());
+        assert!(names("no", 3 << 20).is_empty());
     }
 }

@@ -46,7 +46,7 @@ pub async fn undo(
     permit: impl Fn(&str) -> ChangePermit,
 ) -> Result<Undone, ActError> {
     let restarted = restarts(address, options, journals, &permit).await?;
-    let mut link = Link::open(address, options).await?;
+    let mut link = Link::open(address, options).await?.with_patience();
     let permit = permit(&link.run_id);
     if permit.run_id() != link.run_id {
         return Err(ActError::Changed { what: "the permit is for another process".to_owned() });

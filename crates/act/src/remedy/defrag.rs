@@ -31,23 +31,14 @@ pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActEr
         return Ok((Status::NotNeeded, "less than a hundredth of the data is waste".to_owned()));
     }
     if let Err(error) = apply(work, step).await {
-        return refused(error);
+        return super::refused(error);
     }
     let ended = drive(work, step).await;
     // Off before anything else goes back: with the old gates and `hz` it would still be running.
-    let restored = work.settings.restore(&mut work.link, &mut work.journal).await;
-    work.restored.extend(restored);
+    work.put_back().await;
     let ended = ended?;
     purge::until_stable(work).await?;
     Ok(ended)
-}
-
-/// A build without defrag, or a user without the right, says so: that is an answer, and repack may follow.
-fn refused(error: ActError) -> Result<Ended, ActError> {
-    match &error {
-        ActError::Client(client) if client.is_reply() => Ok((Status::Refused, error.to_string())),
-        _ => Err(error),
-    }
 }
 
 async fn apply(work: &mut Work<'_>, step: &Step) -> Result<(), ActError> {
@@ -65,7 +56,11 @@ async fn drive(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActError> {
         tokio::time::sleep(TICK).await;
         if work.stop.is_paused() {
             // The server would go on by itself: it gets its own settings back while we hold still.
-            work.settings.restore(&mut work.link, &mut work.journal).await;
+            work.put_back().await;
+            if !work.is_put_back() {
+                let what = "its settings could not be put back for the pause".to_owned();
+                return Err(ActError::Unsafe(what));
+            }
             work.wait_out().await?;
             apply(work, step).await?;
             cycle = CYCLE_FIRST;

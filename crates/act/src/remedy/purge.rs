@@ -5,19 +5,31 @@
 
 use crate::execute::{Ended, Work};
 use crate::outcome::Status;
-use crate::{ActError, RemedyName};
+use crate::{ActError, RemedyName, Step};
 use std::time::{Duration, Instant};
 use unfrag_model::Info;
 
 /// RSS that falls by less than this has stopped falling.
 const STEP_BYTES: u64 = 512 << 10;
 /// Pages that one purge drops without anyone feeling it: two to three milliseconds.
-const PURGE_BYTES: u64 = 6 << 20;
+pub(crate) const PURGE_BYTES: u64 = 6 << 20;
 /// Purges in one go; three or four are usual.
 const MOST: u32 = 12;
 
-pub(crate) async fn run(work: &mut Work<'_>) -> Result<Ended, ActError> {
-    let (count, longest) = until_stable(work).await?;
+pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActError> {
+    let had_thread = work.has_purging_thread;
+    for setting in &step.settings {
+        let set =
+            work.settings.set(&mut work.link, &mut work.journal, setting.name, &setting.to).await;
+        if let Err(error) = set {
+            return super::refused(error);
+        }
+        work.has_purging_thread = true;
+    }
+    let result = until_stable(work).await;
+    work.put_back().await;
+    work.has_purging_thread = had_thread;
+    let (count, longest) = result?;
     let note = format!("{count} purges, the longest took {:.1} ms", longest.as_secs_f64() * 1e3);
     Ok((Status::Done, note))
 }
@@ -63,7 +75,7 @@ pub(crate) async fn drip(work: &mut Work<'_>, info: &Info) -> Result<(), ActErro
     let floor = work.retained_floor.map_or(now, |floor| floor.min(now));
     work.retained_floor = Some(floor);
     if now > floor + PURGE_BYTES {
-        work.link.connection.call(&["MEMORY", "PURGE"]).await?;
+        work.link.call(&["MEMORY", "PURGE"]).await?;
     }
     Ok(())
 }
@@ -76,7 +88,7 @@ pub(crate) async fn until_stable(work: &mut Work<'_>) -> Result<(u32, Duration),
     let mut before = info.count("used_memory_rss").unwrap_or(0);
     for count in 1..=MOST {
         let begun = Instant::now();
-        work.link.connection.call(&["MEMORY", "PURGE"]).await?;
+        work.link.call(&["MEMORY", "PURGE"]).await?;
         longest = longest.max(begun.elapsed());
         let info = work.link.settled_info().await?;
         let rss = info.count("used_memory_rss").unwrap_or(0);

@@ -122,6 +122,64 @@ fn a_server_that_stalls_is_left_as_it_was() {
     }
 }
 
+/// Beyond `lua-time-limit` every command but a few is answered with BUSY; it is no reason to give up, and none to leave
+/// settings behind.
+#[test]
+fn a_script_that_holds_the_server_is_waited_out() {
+    for kind in [Kind::Redis6, Kind::Redis7].into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(kind);
+        set(&mut connection, "lua-time-limit", "50");
+        let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
+        let child = begin(state.path(), &server, &[]);
+        wait_until_busy(&mut connection, &before.0);
+        let script = "local t=redis.call('TIME')[1] while redis.call('TIME')[1]-t < 3 do end";
+        redis::cmd("EVAL").arg(script).arg(0).exec(&mut connection).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{} {}", kind.name(), text(&output));
+        assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
+        assert_eq!(ours(&mut connection), 0, "{} {}", kind.name(), text(&output));
+    }
+}
+
+/// Without the allocator's own thread one purge drops all there is, and the server waits for it.
+#[test]
+fn the_allocators_own_thread_is_lent_for_a_purge() {
+    for kind in [Kind::Redis6, Kind::Redis7].into_iter().filter(|k| require(*k)) {
+        let state = tempfile::tempdir().unwrap();
+        let options = Options::args(&["--jemalloc-bg-thread", "no"]);
+        let server = Server::start(kind, &options).unwrap();
+        let mut connection = server.connection().unwrap();
+        let thread = |connection: &mut Connection| {
+            let mut cmd = redis::cmd("CONFIG");
+            cmd.arg("GET")
+                .arg("jemalloc-bg-thread")
+                .query::<(String, String)>(connection)
+                .unwrap()
+                .1
+        };
+        let mut is_lent = false;
+        // Pages decay as the server works: on a machine that stands still for seconds there is nothing left to purge.
+        for _ in 0..5 {
+            for n in 0..80 {
+                redis::cmd("SET").arg(n).arg(vec![b'x'; 1 << 20]).exec(&mut connection).unwrap();
+            }
+            redis::cmd("DEL").arg((0..80).collect::<Vec<_>>()).exec(&mut connection).unwrap();
+            let child = begin(state.path(), &server, &["--only", "purge", "-o", "json"]);
+            let output = child.wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{} {}", kind.name(), text(&output));
+            let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(thread(&mut connection), "no", "{json:#}");
+            let restored = &json["restored_config"][0];
+            is_lent = restored["name"] == "jemalloc-bg-thread" && restored["value"] == "no";
+            if is_lent {
+                break;
+            }
+        }
+        assert!(is_lent, "{}", kind.name());
+    }
+}
+
 #[test]
 fn a_replica_that_falls_behind_is_waited_for() {
     if !require(Kind::Redis7) {

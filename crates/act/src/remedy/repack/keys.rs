@@ -201,7 +201,7 @@ impl Keys {
     /// Selects a database unless it is selected; a Cluster has only one.
     pub(super) async fn select(&mut self, link: &mut Link, db: u32) -> Result<(), ActError> {
         if self.tags.is_none() && self.selected != Some(db) {
-            link.connection.call(&["SELECT", &db.to_string()]).await?;
+            link.call(&["SELECT", &db.to_string()]).await?;
             self.selected = Some(db);
         }
         Ok(())
@@ -241,7 +241,7 @@ async fn scan(
     if let Some(only) = only {
         command.arg("TYPE").arg(only);
     }
-    let value = link.connection.send(&command, "SCAN").await?;
+    let value = link.send(&command, "SCAN").await?;
     let parts = resp::elements(&value).unwrap_or_default();
     let next = parts.first().and_then(resp::text).unwrap_or_else(|| "0".to_owned());
     Ok((next, parts.get(1).map(names).unwrap_or_default()))
@@ -250,7 +250,7 @@ async fn scan(
 async fn slot_keys(link: &mut Link, slot: u32) -> Result<Vec<Vec<u8>>, ActError> {
     let mut command = redis::cmd("CLUSTER");
     command.arg("GETKEYSINSLOT").arg(slot).arg(SLOT_KEYS);
-    Ok(names(&link.connection.send(&command, "CLUSTER GETKEYSINSLOT").await?))
+    Ok(names(&link.send(&command, "CLUSTER GETKEYSINSLOT").await?))
 }
 
 fn names(value: &redis::Value) -> Vec<Vec<u8>> {
@@ -265,7 +265,7 @@ fn names(value: &redis::Value) -> Vec<Vec<u8>> {
 
 /// Slots this node serves, from its own line of CLUSTER NODES: `… connected 0-5460 5470 [93->-…]`.
 async fn own_slots(link: &mut Link) -> Result<Vec<u32>, ActError> {
-    let value = link.connection.call(&["CLUSTER", "NODES"]).await?;
+    let value = link.call(&["CLUSTER", "NODES"]).await?;
     let text = resp::text(&value).unwrap_or_default();
     let own = text.lines().find(|l| l.split(' ').nth(2).is_some_and(|f| f.contains("myself")));
     let words = || own.unwrap_or_default().split(' ').skip(8);

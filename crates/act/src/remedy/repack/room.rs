@@ -3,7 +3,7 @@
 use unfrag_model::Info;
 
 /// Under this a chunk is no more than what the thread cache hands straight back.
-const CHUNK_LEAST_BYTES: u64 = 3 << 20;
+pub(super) const CHUNK_LEAST_BYTES: u64 = 3 << 20;
 /// Above this it costs headroom for nothing.
 const CHUNK_MOST_BYTES: u64 = 256 << 20;
 

@@ -99,7 +99,7 @@ fn link_of(
 ) -> Result<Link, ActError> {
     let port = super::port(record, 1).ok_or_else(|| ActError::Unsafe("no port".to_owned()))?;
     let address = Address::tcp(&record.host, port);
-    Ok(Link { connection, address, options: work.options.clone(), run_id: String::new() })
+    Ok(Link::over(connection, address, work.options.clone(), String::new()))
 }
 
 fn record(facts: &Facts, process: &Process) -> Result<SecondRecord, ActError> {
