@@ -225,7 +225,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if (1e-5..=MOST_SECONDS).contains(&value) {
         Ok(Duration::from_secs_f64(value))
     } else {
-        Err("out of range".to_owned())
+        Err("write a time from 10us to 168h".to_owned())
     }
 }
 

@@ -33,8 +33,8 @@ pub(crate) enum Outcome {
 /// An error in a document for programs.
 #[derive(Debug, serde::Serialize)]
 pub(crate) struct Failure {
-    message: String,
-    hint: String,
+    pub(crate) message: String,
+    pub(crate) hint: String,
 }
 
 impl Failure {

@@ -1,9 +1,9 @@
 //! `unfrag fix`: sample, diagnose, plan, show, ask, act, verify, report.
 
 use crate::args::{FixArgs, Form};
-use crate::exit::{Exit, UsageError};
+use crate::exit::{self, Exit, UsageError};
 use crate::printer::Printer;
-use crate::render::fix as render;
+use crate::render::fix::{self as render, End};
 use anyhow::Context;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,6 +19,15 @@ use unfrag_diagnose::diagnose;
 use unfrag_model::Report;
 use unfrag_model::text::printable;
 
+/// Its turn did not come.
+#[derive(Debug, thiserror::Error)]
+#[error("{target}: not begun, because the run ended before its turn")]
+struct LeftAlone {
+    target: String,
+    /// Somebody stopped the run; else it was another server's error, which has an exit code of its own.
+    is_stopped: bool,
+}
+
 /// One server that will be worked on.
 struct Patient {
     plan: Plan,
@@ -28,7 +37,21 @@ struct Patient {
     is_replica: bool,
 }
 
+/// Whatever the end, a program that asked for JSON gets one document.
 pub(crate) fn run(args: &FixArgs, printer: &Printer) -> anyhow::Result<Exit> {
+    match fix(args, printer) {
+        Err(error) => {
+            printer.error_in_columns(&error);
+            if args.output == Form::Json {
+                printer.data(&render::error_json(args.dry_run, &error)?);
+            }
+            Ok(exit::of(&error))
+        }
+        done => done,
+    }
+}
+
+fn fix(args: &FixArgs, printer: &Printer) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -53,15 +76,31 @@ pub(crate) fn run(args: &FixArgs, printer: &Printer) -> anyhow::Result<Exit> {
         return nothing_to_do(args, &patients, printer);
     }
     let consent = consent(args, printer)?;
-    let outcomes = act(&runtime, &patients, consent, printer)?;
+    let ends = act(&runtime, &patients, consent, printer);
     printer.data(&match args.output {
-        Form::Human => render::outcomes(&outcomes, score(), printer.paint()),
-        Form::Json => render::outcomes_json(&outcomes)?,
+        Form::Human => render::ends(&ends, score(), printer.paint()),
+        Form::Json => render::ends_json(&ends)?,
     });
-    Ok(outcomes.iter().map(exit).max_by_key(|e| *e as u8).unwrap_or(Exit::Fine))
+    for end in &ends {
+        if let End::NotBegun(_, error) = end {
+            printer.error_in_columns(error);
+        }
+    }
+    Ok(ends.iter().map(exit).max_by_key(|e| *e as u8).unwrap_or(Exit::Fine))
 }
 
-fn exit(outcome: &Outcome) -> Exit {
+fn exit(end: &End) -> Exit {
+    let outcome = match end {
+        End::Acted(outcome) => outcome,
+        End::Nothing(_) => return Exit::Fine,
+        End::NotBegun(_, error) => {
+            return match error.downcast_ref::<LeftAlone>() {
+                Some(LeftAlone { is_stopped: true, .. }) => Exit::RolledBack,
+                Some(_) => Exit::Fine,
+                None => exit::of(error),
+            };
+        }
+    };
     match outcome.status {
         _ if !outcome.is_restored() => Exit::RollBackFailed,
         Status::Failed | Status::Stopped => Exit::RolledBack,
@@ -122,9 +161,14 @@ fn bounds(args: &FixArgs) -> Bounds {
 fn nothing_to_do(args: &FixArgs, patients: &[Patient], printer: &Printer) -> anyhow::Result<Exit> {
     let refused = patients.iter().any(|p| !p.plan.refused.is_empty());
     if args.output == Form::Json {
-        printer.data(&render::nothing_json(patients.iter().map(|p| (&p.plan, &p.report)))?);
+        let ends: Vec<End> = patients.iter().map(nothing).collect();
+        printer.data(&render::ends_json(&ends)?);
     }
     Ok(if refused { Exit::Refused } else { Exit::Fine })
+}
+
+fn nothing(patient: &Patient) -> End {
+    End::Nothing(Outcome::nothing(&patient.plan, &patient.report))
 }
 
 fn consent(args: &FixArgs, printer: &Printer) -> anyhow::Result<Consent> {
@@ -142,20 +186,24 @@ fn consent(args: &FixArgs, printer: &Printer) -> anyhow::Result<Consent> {
     Err(UsageError { message: "not done".to_owned() }.into())
 }
 
-fn act(
-    runtime: &Runtime,
-    patients: &[Patient],
-    consent: Consent,
-    printer: &Printer,
-) -> anyhow::Result<Vec<Outcome>> {
+/// One server after the other; where one could not even be begun, those behind it are left alone.
+fn act(runtime: &Runtime, patients: &[Patient], consent: Consent, printer: &Printer) -> Vec<End> {
     let stop = Stop::default();
     let journals = Journals::of_user();
-    let mut outcomes = vec![];
+    let mut ends = vec![];
+    let mut is_over = false;
     runtime.block_on(async {
         let listener = tokio::spawn(stop_on_signal(stop.clone()));
-        for patient in patients.iter().filter(|p| !p.plan.steps.is_empty()) {
-            if stop.is_set() {
-                break;
+        for patient in patients {
+            if patient.plan.steps.is_empty() {
+                ends.push(nothing(patient));
+                continue;
+            }
+            if is_over || stop.is_set() {
+                let target = patient.plan.target.clone();
+                let why = LeftAlone { target: target.clone(), is_stopped: !is_over }.into();
+                ends.push(End::NotBegun(target, why));
+                continue;
             }
             let permit = ChangePermit::mint(consent, &patient.plan.run_id);
             let run = Run {
@@ -168,15 +216,22 @@ fn act(
                 stop: stop.clone(),
             };
             let mut speaker = Speaker::new(printer, patient.plan.bounds.latency_budget_us);
-            let outcome = execute(run, &mut |event| speaker.say(&event)).await?;
+            let result = execute(run, &mut |event| speaker.say(&event)).await;
             speaker.end();
-            keep(&outcome, &patient.plan.server, printer);
-            outcomes.push(outcome);
+            match result {
+                Ok(outcome) => {
+                    keep(&outcome, &patient.plan.server, printer);
+                    ends.push(End::Acted(outcome));
+                }
+                Err(error) => {
+                    is_over = true;
+                    ends.push(End::NotBegun(patient.plan.target.clone(), error.into()));
+                }
+            }
         }
         listener.abort();
-        anyhow::Ok(())
-    })?;
-    Ok(outcomes)
+    });
+    ends
 }
 
 /// Keeps what came of it, so that predictions can be scored; failing that loses nothing on the server.
@@ -235,7 +290,7 @@ impl<'a> Speaker<'a> {
                     let text = if self.is_terminal {
                         render::progress_short(progress, self.budget_us)
                     } else {
-                        render::progress(progress, self.budget_us)
+                        render::progress(progress, self.budget_us, self.printer.paint().width)
                     };
                     self.printer.progress(&text);
                     self.last = Some(Instant::now());

@@ -10,7 +10,7 @@ use unfrag_act::outcome::StepOutcome;
 use unfrag_act::plan::{Setting, Step};
 use unfrag_act::{Outcome, Plan, Status, Undone};
 use unfrag_model::text::{counted, cut, printable, wrap};
-use unfrag_model::{Report, human, signed_human};
+use unfrag_model::{human, signed_human};
 
 /// The plans, before anything is done; `whole` with every command.
 pub(crate) fn plans(plans: &[&Plan], paint: Paint, whole: bool) -> String {
@@ -44,7 +44,7 @@ fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
     };
     for (number, step) in plan.steps.iter().enumerate() {
         let bytes = step.predicted_bytes.map_or_else(|| "rest".to_owned(), human);
-        let why = wrap(&step.why, paint.width, 25);
+        let why = wrap(&step.why, paint.width, 26);
         lines.push(format!("  {}. {:<8}{bytes:>10}   {why}", number + 1, step.remedy.name()));
         let is_same = |s: &Step| s.remedy == step.remedy;
         if let Some(earlier) = plan.steps.iter().take(number).position(is_same) {
@@ -121,12 +121,12 @@ pub(crate) fn progress_short(p: &Progress, budget_us: u64) -> String {
     cut(&line, 79)
 }
 
-/// One line: RSS, waste, latency against the budget, time left.
-pub(crate) fn progress(p: &Progress, budget_us: u64) -> String {
+/// RSS, waste, latency against the budget, time left, in columns.
+pub(crate) fn progress(p: &Progress, budget_us: u64, width: usize) -> String {
     let added = p.latency.p999.saturating_sub(p.baseline.p999);
     let done = p.done.map_or_else(String::new, |d| format!(" · {:.0} % of the keys", d * 100.0));
-    format!(
-        "  {}: rss {} · waste {} ({}/s) · p99.9 +{:.1} of {:.1} ms{done} · {} left at most",
+    let line = format!(
+        "{}: rss {} · waste {} ({}/s) · p99.9 +{:.1} of {:.1} ms{done} · {} left at most",
         p.remedy.name(),
         human(p.rss),
         human(p.waste),
@@ -134,13 +134,32 @@ pub(crate) fn progress(p: &Progress, budget_us: u64) -> String {
         added as f64 / 1000.0,
         budget_us as f64 / 1000.0,
         time(p.left.as_secs())
-    )
+    );
+    format!("  {}", wrap(&line, width, 4))
 }
 
-/// What came of it, the answer first.
-pub(crate) fn outcomes(outcomes: &[Outcome], score: Score, paint: Paint) -> String {
-    let mut text =
-        outcomes.iter().map(|o| outcome(o, paint)).collect::<Vec<_>>().join("\n\n") + "\n";
+/// How it ended for one server.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Something was done, or tried.
+    Acted(Outcome),
+    /// There was nothing to do, or nothing that could be.
+    Nothing(Outcome),
+    /// It was not begun: the server's name, and why.
+    NotBegun(String, anyhow::Error),
+}
+
+/// What came of it, the answer first. Of servers without steps the plan has said all there is.
+pub(crate) fn ends(ends: &[End], score: Score, paint: Paint) -> String {
+    let acted = ends.iter().filter_map(|end| match end {
+        End::Acted(o) => Some(outcome(o, paint)),
+        _ => None,
+    });
+    let all: Vec<String> = acted.collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut text = all.join("\n\n") + "\n";
     // One run says nothing of how far a prediction can be trusted.
     if score.runs > 1 {
         text += &format!(
@@ -338,28 +357,59 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Result<String, serde_json::Error>
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
+const SCHEMA: &str = "unfrag.fix/1";
+
 #[derive(Serialize)]
-struct Document<'a> {
+#[serde(untagged)]
+enum Document<'a> {
+    Of {
+        schema: &'static str,
+        #[serde(flatten)]
+        outcome: &'a Outcome,
+    },
+    NotBegun(NotBegun<'a>),
+}
+
+/// In the same schema, with what is known.
+#[derive(Serialize)]
+struct NotBegun<'a> {
     schema: &'static str,
-    #[serde(flatten)]
-    outcome: &'a Outcome,
+    target: Option<&'a str>,
+    status: &'static str,
+    error: String,
+    hint: String,
+}
+
+impl<'a> NotBegun<'a> {
+    fn of(schema: &'static str, target: Option<&'a str>, error: &anyhow::Error) -> Self {
+        let Failure { message, hint } = Failure::of(error);
+        Self { schema, target, status: "not-begun", error: message, hint }
+    }
+}
+
+fn document(end: &End) -> Document<'_> {
+    match end {
+        End::Acted(outcome) | End::Nothing(outcome) => Document::Of { schema: SCHEMA, outcome },
+        End::NotBegun(target, error) => {
+            Document::NotBegun(NotBegun::of(SCHEMA, Some(target), error))
+        }
+    }
 }
 
 /// `unfrag.fix/1`: one object for one server, an array for several.
-pub(crate) fn outcomes_json(outcomes: &[Outcome]) -> Result<String, serde_json::Error> {
-    let all: Vec<Document<'_>> =
-        outcomes.iter().map(|outcome| Document { schema: "unfrag.fix/1", outcome }).collect();
+pub(crate) fn ends_json(ends: &[End]) -> Result<String, serde_json::Error> {
+    let all: Vec<Document<'_>> = ends.iter().map(document).collect();
     match all.as_slice() {
         [one] => json(one),
         _ => json(&all),
     }
 }
 
-/// As [`outcomes_json`], when nothing was done.
-pub(crate) fn nothing_json<'a>(
-    plans: impl Iterator<Item = (&'a Plan, &'a Report)>,
+/// Of a run that ended before there was anything to tell.
+pub(crate) fn error_json(
+    dry_run: bool,
+    error: &anyhow::Error,
 ) -> Result<String, serde_json::Error> {
-    let outcomes: Vec<Outcome> =
-        plans.map(|(plan, report)| Outcome::nothing(plan, report)).collect();
-    outcomes_json(&outcomes)
+    let schema = if dry_run { "unfrag.plan/1" } else { SCHEMA };
+    json(&NotBegun::of(schema, None, error))
 }

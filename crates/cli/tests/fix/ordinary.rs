@@ -11,8 +11,11 @@ fn nobody_to_ask_and_nothing_is_done() {
     let state = tempfile::tempdir().unwrap();
     let (server, mut connection) = fragmented(Kind::Redis8);
     let before = settings(&mut connection);
-    let output = unfrag(state.path(), &server, &["fix"]).output().unwrap();
+    let output = unfrag(state.path(), &server, &["fix", "-o", "json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["schema"], &json["status"]), (&"unfrag.fix/1".into(), &"not-begun".into()));
+    assert!(json["error"].as_str().unwrap().contains("--yes"), "{json}");
     let dry = unfrag(state.path(), &server, &["fix", "--dry-run"]).output().unwrap();
     assert_eq!(dry.status.code(), Some(0));
     assert!(text(&dry).contains("CONFIG SET activedefrag yes"), "{}", text(&dry));
@@ -40,7 +43,38 @@ fn a_dry_run_names_every_command_that_is_sent() {
         assert!(has("config") && has("memory") && has("ping"), "{}: {called:?}", kind.name());
         let unnamed: Vec<&String> = called.iter().filter(|c| !named.contains(*c)).collect();
         assert!(unnamed.is_empty(), "{}: {unnamed:?} not in {named}", kind.name());
+        let (said, planned) = (text(&output), text(&dry));
+        let lines = said.lines().chain(planned.lines());
+        // A path is as long as it is.
+        let own = lines.filter(|l| !l.starts_with("journal: "));
+        let long: Vec<&str> = own.filter(|l| l.chars().count() > 80).collect();
+        assert!(long.is_empty(), "{long:#?}");
     }
+}
+
+/// Programs are told of every server that was named, whatever became of it.
+#[test]
+fn a_server_that_cannot_be_helped_is_in_the_document_beside_one_that_can() {
+    if ![Kind::Redis8, Kind::Valkey9].into_iter().all(require) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let ((can, _), (cannot, _)) = (fragmented(Kind::Redis8), fragmented(Kind::Valkey9));
+    let servers = [can.address(), cannot.address()];
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_unfrag"))
+        .env("XDG_STATE_HOME", state.path())
+        .args(["fix", "--yes", "-o", "json", "--only", "defrag"])
+        .args(&servers)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let seen = |field: &str| -> Vec<String> {
+        let all = json.as_array().unwrap().iter();
+        all.map(|d| d[field].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(seen("target"), servers, "{json:#}");
+    assert_eq!(seen("status"), ["done", "refused"], "{json:#}");
 }
 
 #[test]
