@@ -131,11 +131,16 @@ fn a_script_that_holds_the_server_is_waited_out() {
         let (server, mut connection) = fragmented(kind);
         set(&mut connection, "lua-time-limit", "50");
         let before = (settings(&mut connection), measure::digest(&mut connection).unwrap());
-        let child = begin(state.path(), &server, &[]);
-        wait_until_busy(&mut connection, &before.0);
+        let run = Held::begin(state.path(), &server, &mut connection, &[]);
         let script = "local t=redis.call('TIME')[1] while redis.call('TIME')[1]-t < 3 do end";
-        redis::cmd("EVAL").arg(script).arg(0).exec(&mut connection).unwrap();
-        let output = child.wait_with_output().unwrap();
+        // Sent before the run goes on, so that the script is at work when it does.
+        let mut other = server.connection().unwrap();
+        other
+            .send_packed_command(&redis::cmd("EVAL").arg(script).arg(0).get_packed_command())
+            .unwrap();
+        run.release();
+        other.recv_response().unwrap();
+        let output = run.end();
         assert_eq!(output.status.code(), Some(0), "{} {}", kind.name(), text(&output));
         assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
         assert_eq!(ours(&mut connection), 0, "{} {}", kind.name(), text(&output));
