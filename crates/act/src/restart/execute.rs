@@ -124,7 +124,7 @@ pub async fn execute(
     };
     let result = match plan.mode {
         Mode::Plain => plain::run(&mut work).await,
-        Mode::Swap => swap::run(&mut work).await,
+        Mode::Swap => Box::pin(swap::run(&mut work)).await,
         Mode::Rolling => rolling::run(&mut work).await,
     };
     Ok(work.finish(plan, result).await)
