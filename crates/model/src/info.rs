@@ -4,15 +4,18 @@
 //! rules to say. Values a server printed wrapped (`1.8e19` for -4096) are readable through
 //! [`Info::signed`].
 
+mod fields;
+
 use crate::bytes::{PLAUSIBLE_MAX, parse_count};
 use crate::paste;
 use crate::version::{Engine, Flavor, Version};
-use std::collections::{BTreeMap, BTreeSet};
+use fields::Fields;
+use std::collections::BTreeSet;
 
 /// One server's INFO, whole or part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Info {
-    fields: BTreeMap<String, String>,
+    fields: Fields,
     sections: BTreeSet<String>,
     modules: Vec<String>,
 }
@@ -62,7 +65,8 @@ impl Info {
     /// dropped, so the result is empty when the text is not INFO at all.
     pub fn parse_all(text: &str) -> Vec<Self> {
         let mut servers = vec![];
-        let mut current = Self::default();
+        let mut current = Self { fields: Fields::with_room(text.len()), ..Self::default() };
+        let mut anchors = vec![];
         let mut pending_section = None;
         for line in paste::lines(text) {
             if let Some(section) = section_name(&line) {
@@ -70,49 +74,53 @@ impl Info {
                 continue;
             }
             let Some((key, value)) = field(&line) else { continue };
-            if ANCHORS.contains(&key) && current.fields.contains_key(key) {
-                servers.push(std::mem::take(&mut current));
+            if let Some(anchor) = ANCHORS.iter().find(|anchor| **anchor == key) {
+                if anchors.contains(anchor) {
+                    servers.push(std::mem::take(&mut current));
+                    anchors.clear();
+                }
+                anchors.push(*anchor);
             }
             current.sections.extend(pending_section.take());
-            current.insert(key, value);
+            if key == "module" {
+                current.modules.push(value.to_owned());
+            } else {
+                current.fields.push(key, value);
+            }
         }
         current.sections.extend(pending_section);
         servers.push(current);
-        servers.retain(|s| !s.fields.is_empty());
-        servers
-    }
-
-    fn insert(&mut self, key: &str, value: &str) {
-        if key == "module" {
-            self.modules.push(value.to_owned());
-        } else {
-            self.fields.insert(key.to_owned(), value.to_owned());
+        servers.retain(|s| !s.is_empty());
+        for server in &mut servers {
+            server.fields.settle();
         }
+        servers
     }
 
     /// Takes over the fields of an older reading that begin with `prefix` and are missing here.
     pub fn adopt(&mut self, older: &Self, prefix: &str) {
-        let theirs = older.fields.range(prefix.to_owned()..);
-        for (key, value) in theirs.take_while(|(key, _)| key.starts_with(prefix)) {
-            self.fields.entry(key.clone()).or_insert_with(|| value.clone());
+        for (key, value) in older.fields.with_prefix(prefix) {
+            if self.fields.get(key).is_none() {
+                self.fields.set(key, value);
+            }
         }
     }
 
     /// Forgets all fields but those that begin with `prefix`: what a watcher of many servers keeps between readings.
     pub fn keep_only(&mut self, prefix: &str) {
-        self.fields.retain(|key, _| key.starts_with(prefix));
+        self.fields = self.fields.only(prefix);
         self.modules.clear();
         self.sections.clear();
     }
 
     /// Puts one field back after [`Info::keep_only`].
     pub fn remember(&mut self, key: &str, value: &str) {
-        self.fields.insert(key.to_owned(), value.to_owned());
+        self.fields.set(key, value);
     }
 
     /// True when no field was read.
     pub fn is_empty(&self) -> bool {
-        self.fields.is_empty()
+        self.fields.len() == 0
     }
 
     /// Number of fields read.
@@ -127,12 +135,12 @@ impl Info {
 
     /// The field as printed.
     pub fn text(&self, key: &str) -> Option<&str> {
-        self.fields.get(key).map(String::as_str)
+        self.fields.get(key)
     }
 
     /// All fields, sorted by name.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fields.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+        self.fields.iter()
     }
 
     /// A count; for byte fields the exact one, or else its `_human` twin (see [`Info::is_approximate`]).
@@ -194,7 +202,7 @@ impl Info {
     pub fn databases(&self) -> Vec<Database> {
         let mut all: Vec<Database> = self
             .fields
-            .iter()
+            .with_prefix("db")
             .filter_map(|(key, value)| {
                 let index = key.strip_prefix("db")?.parse().ok()?;
                 let get = |name: &str| pair(value, name).and_then(parse_count);

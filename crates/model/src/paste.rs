@@ -3,13 +3,15 @@
 //! [`lines`] is the only entry: it turns pasted text into clean lines. It never invents text; a line it
 //! cannot improve comes out as it went in.
 
+use std::borrow::Cow;
+
 /// The clean lines of `text`: CR and BOM dropped, literal `\r\n` split, quote marks, list bullets, bold,
 /// code fences and escaped underscores removed.
-pub fn lines(text: &str) -> impl Iterator<Item = String> {
+pub fn lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     text.split('\n').flat_map(|physical| {
-        let plain = plain(physical).map(str::to_owned);
+        let plain = plain(physical);
         let parts = if plain.is_none() { repaired(physical) } else { vec![] };
-        plain.into_iter().chain(parts)
+        plain.map(Cow::Borrowed).into_iter().chain(parts.into_iter().map(Cow::Owned))
     })
 }
 
