@@ -239,6 +239,36 @@ fn clusters_and_sentinels_are_found_whole() {
 }
 
 #[test]
+fn a_node_that_its_cluster_has_given_up_is_told_of_by_name() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let cluster = Cluster::start(Kind::Redis7, 0, &Options::default()).unwrap();
+    let [seed, dead] = [0, 1].map(|n: usize| cluster.nodes[n].address());
+    signal(cluster.nodes[1].pid(), "-KILL").unwrap();
+    let mut connection = cluster.nodes[0].connection().unwrap();
+    measure::wait_until("the Cluster's verdict", || {
+        let nodes: String = redis::cmd("CLUSTER").arg("NODES").query(&mut connection).unwrap();
+        Ok(nodes.lines().any(|l| l.contains(&dead) && l.contains("master,fail ")))
+    })
+    .unwrap();
+    let folder = folder();
+    let config = folder.path().join("watch.toml");
+    std::fs::write(&config, "[alerts]\nlost_after = \"1s\"\n").unwrap();
+    let config = config.display().to_string();
+    let args = [seed.as_str(), "--interval", "500ms", "--config", &config];
+    let watch = Watch::start(folder.path(), &args);
+    let id = watch.until("the dead node's alert", |w| {
+        let row = w.server(&dead)?;
+        let is_told = row["alerts"].as_array().is_some_and(|a| !a.is_empty());
+        is_told.then(|| row["id"].as_i64())?
+    });
+    watch.until("its event", |w| w.events(id).iter().any(|e| e.starts_with("lost ")).then_some(()));
+    let all = watch.json("/api/v1/overview");
+    assert_eq!(all["servers"].as_array().unwrap().len(), 3, "{all}");
+}
+
+#[test]
 fn what_changes_is_on_the_time_line_and_survives_kill_9() {
     if !require(Kind::Redis8) {
         return;

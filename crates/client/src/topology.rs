@@ -23,6 +23,8 @@ pub struct Deployment {
     pub nodes: Vec<Node>,
     /// Nodes that are known of and cannot be read, and why.
     pub problems: Vec<Unread>,
+    /// Those of them that a Cluster has agreed are down: a watch keeps an eye on them all the same.
+    pub failed: Vec<Node>,
 }
 
 /// How servers belong together.
@@ -164,11 +166,11 @@ impl Deployment {
     /// A server by itself.
     pub(crate) fn single(address: &Address, info: &Info) -> Self {
         let node = Node { is_seed: true, ..Node::new(address.clone(), role(info)) };
-        Self { kind: DeploymentKind::Single, nodes: vec![node], problems: vec![] }
+        Self { kind: DeploymentKind::Single, nodes: vec![node], problems: vec![], failed: vec![] }
     }
 
     fn new(kind: DeploymentKind) -> Self {
-        Self { kind, nodes: vec![], problems: vec![] }
+        Self { kind, nodes: vec![], problems: vec![], failed: vec![] }
     }
 
     /// Adds a node unless its address is there already.

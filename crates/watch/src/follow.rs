@@ -87,7 +87,9 @@ fn take(
     missing: &mut BTreeMap<Address, Instant>,
 ) {
     let kind = deployment.kind;
-    for node in &deployment.nodes {
+    // A node that its Cluster has given up is part of it until that forgets it: it is shown, and told of, as lost.
+    let members = || deployment.nodes.iter().chain(&deployment.failed);
+    for node in members() {
         // A lone server's own name is no shard.
         let primary = node.primary.clone().filter(|_| kind != DeploymentKind::Single);
         fleet.add(&seed.name, &node.address, &seed.options, primary);
@@ -97,7 +99,7 @@ fn take(
         }
     }
     ours.retain(|address| {
-        if deployment.nodes.iter().any(|n| n.address == *address) {
+        if members().any(|n| n.address == *address) {
             return true;
         }
         // The Sentinel that was asked is no server.

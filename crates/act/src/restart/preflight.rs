@@ -116,6 +116,7 @@ where
             kind: unfrag_client::topology::DeploymentKind::Single,
             nodes: vec![],
             problems: vec![],
+            failed: vec![],
         },
         members: vec![],
         quorum: None,

@@ -119,13 +119,14 @@ impl<'a> Line<'a> {
         let Some(address) = self.address.clone().filter(|_| is_myself || !self.is("noaddr")) else {
             return found.problem(what, "the cluster knows no address of this node");
         };
+        let primary = primary.unwrap_or_else(|| address.clone());
         if self.is("fail") && !is_myself {
+            found.failed.push(Node::new(address, role).of(&primary));
             return found.problem(what, "the cluster has agreed that this node is down");
         }
         if self.is("handshake") && !is_myself {
             return found.problem(what, "this node has not joined the cluster yet");
         }
-        let primary = primary.unwrap_or_else(|| address.clone());
         let is_seed = address == *seed;
         found.add(Node { is_seed, ..Node::new(address, role).of(&primary) });
     }
@@ -193,6 +194,8 @@ mod tests {
                 "10.0.0.7:7000 (primary without slots)"
             ]
         );
+        let failed: Vec<String> = found.failed.iter().map(|n| n.address.to_string()).collect();
+        assert_eq!(failed, ["10.0.0.2:7000"]);
         let with_keys: Vec<bool> = found.problems.iter().map(may_hold_keys).collect();
         assert_eq!(with_keys, [true, false, false]);
     }
