@@ -522,6 +522,8 @@ fn mistakes_are_told_with_their_exit_codes() {
     std::fs::write(folder.path().join("token"), "short\n").unwrap();
     let (code, text) = run(&["--token-file", folder.path().join("token").to_str().unwrap()]);
     assert!(code == 2 && text.contains("shorter than"), "{code} {text}");
+    let (code, text) = run(&["--token-file", "/does/not/exist"]);
+    assert!(code == 2 && text.contains("cannot read the token file"), "{code} {text}");
     let (code, text) = run(&["--interval", "fast"]);
     assert!(code == 2 && text.contains("is no time"), "{code} {text}");
     std::fs::create_dir_all(folder.path().join("data")).unwrap();

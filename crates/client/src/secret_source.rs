@@ -1,4 +1,4 @@
-//! Where a password comes from: a flag, `REDISCLI_AUTH`, or a file. Asking at the terminal is the CLI's.
+//! Where a password or a token comes from: a flag, `REDISCLI_AUTH`, or a file. Asking at the terminal is the CLI's.
 
 use crate::Secret;
 use std::io::Read;
@@ -10,20 +10,24 @@ pub const PASSWORD_VARIABLE: &str = "REDISCLI_AUTH";
 /// Longest password file; the servers themselves take passwords of at most 512 bytes.
 const MAX_FILE_BYTES: u64 = 4096;
 
-/// A password that was promised and is not there. The message never holds it.
+/// A secret that was promised and is not there. The message never holds it.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
-    #[error("cannot read the password file `{}`", path.display())]
+    #[error("cannot read the {what} `{}`", path.display())]
     Unreadable {
+        /// What it is called where it was asked for.
+        what: &'static str,
         /// Its path.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
     /// The file holds something else.
-    #[error("the password file `{}` {reason}", path.display())]
+    #[error("the {what} `{}` {reason}", path.display())]
     NoPassword {
+        /// What it is called where it was asked for.
+        what: &'static str,
         /// Its path.
         path: PathBuf,
         /// What is wrong with it.
@@ -36,11 +40,16 @@ pub enum SecretError {
 
 /// The password in a file, without the line end that editors and `echo` leave.
 pub fn from_file(path: &Path) -> Result<Secret, SecretError> {
-    let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
+    from_file_called("password file", path)
+}
+
+/// The same for a file that people know under another name, such as `token file`.
+pub fn from_file_called(what: &'static str, path: &Path) -> Result<Secret, SecretError> {
+    let unreadable = |source| SecretError::Unreadable { what, path: path.to_owned(), source };
     let mut bytes = vec![];
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    let bad = |reason| SecretError::NoPassword { path: path.to_owned(), reason };
+    let bad = |reason| SecretError::NoPassword { what, path: path.to_owned(), reason };
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(bad("is too large to be one"));
     }
@@ -103,6 +112,8 @@ mod tests {
             let shown = format!("{error} {error:?}");
             assert!(shown.contains(reason) && !shown.contains("canary"), "{shown}");
         }
-        assert!(from_file(Path::new("/nonexistent")).is_err());
+        let missing = from_file_called("token file", Path::new("/nonexistent"));
+        let error = missing.expect_err("no file").to_string();
+        assert_eq!(error, "cannot read the token file `/nonexistent`");
     }
 }

@@ -234,7 +234,7 @@ fn token(file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
         // One that may not be looked at is said, not passed over.
         .filter(|path| !path.try_exists().is_ok_and(|exists| !exists));
     let Some(path) = file.map(Path::to_owned).or(credential) else { return Ok(None) };
-    let token = secret_source::from_file(&path)?;
+    let token = secret_source::from_file_called("token file", &path)?;
     if token.expose().len() < MIN_TOKEN {
         let message = format!(
             "the token in `{}` is shorter than {MIN_TOKEN} characters; `head -c 24 /dev/urandom | base64` makes one",
