@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use unfrag_testbed::workload::Workload;
 use unfrag_testbed::{Kind, Lab, Options, Server, require};
@@ -190,11 +191,14 @@ fn a_browser_shows_hostile_text_as_text() {
     );
     let lost = dom(&address, "#/server/2");
     assert!(lost.contains("It does not answer") && lost.contains("&lt;img/src=x"), "{lost}");
+    // What turns the order of text, or hides in it, is shown as its number.
+    assert!(lost.contains(r"\u{202e}edoc\u{2066}\u{200b}"), "{lost}");
     for text in [&fleet, &page, &lost] {
         assert!(
             !text.contains("<img/src")
                 && !text.contains("<img src=\"x\"")
-                && !text.contains("<title>pwned"),
+                && !text.contains("<title>pwned")
+                && !text.contains(['\u{202e}', '\u{2066}', '\u{200b}']),
             "{text}"
         );
     }
@@ -235,8 +239,8 @@ fn hostile_server() -> String {
             std::thread::spawn(move || {
                 let mut buffer = [0; 4096];
                 while stream.read(&mut buffer).is_ok_and(|n| n > 0) {
-                    let error = b"-ERR <img/src=x/onerror=document.title='pwned'><script>document.title='pwned'</script>\r\n";
-                    if stream.write_all(error).is_err() {
+                    let error = "-ERR <img/src=x/onerror=document.title='pwned'><script>document.title='pwned'</script>\u{202e}edoc\u{2066}\u{200b}\r\n";
+                    if stream.write_all(error.as_bytes()).is_err() {
                         return;
                     }
                 }
@@ -251,7 +255,9 @@ struct Terminal(String);
 
 impl Terminal {
     fn run(command: &str) -> Self {
-        let terminal = Self(format!("unfrag-{}", std::process::id()));
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let terminal = Self(format!("unfrag-{}-{number}", std::process::id()));
         terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", command]);
         terminal
     }
@@ -308,6 +314,16 @@ fn top_is_usable_on_80_by_24() {
     let title = |server: &str| format!(" {server} · Redis");
     terminal.tmux(&["send-keys", "j"]);
     terminal.shows(&title(&other));
+    // Only what is looked for, until that is cleared.
+    terminal.tmux(&["send-keys", "-l", "/"]);
+    terminal.tmux(&["send-keys", "-l", &other]);
+    terminal.shows(&format!("/{other}_"));
+    let found = terminal.shows("1 of 2 servers");
+    assert!(found.contains(&title(&other)) && !found.contains(&worst), "{found}");
+    terminal.tmux(&["send-keys", "Enter"]);
+    terminal.shows("/ find");
+    terminal.tmux(&["send-keys", "Escape"]);
+    terminal.shows("unfrag 2 servers");
     // Another order begins with its first.
     terminal.tmux(&["send-keys", "s"]);
     assert!(terminal.shows("most waste").contains(&title(&worst)));
@@ -315,8 +331,22 @@ fn top_is_usable_on_80_by_24() {
     let zoomed = terminal.shows("Enter back");
     assert!(zoomed.contains("mem_fragmentation_ratio") || zoomed.contains("allocator"), "{zoomed}");
     terminal.tmux(&["send-keys", "?"]);
-    terminal.shows("next order");
+    let help = terminal.shows("next order");
+    assert!(help.contains("Esc shows all again"), "{help}");
     terminal.tmux(&["send-keys", "x"]);
     terminal.tmux(&["send-keys", "q"]);
     until("its end", || !terminal.tmux(&["list-sessions"]).contains("windows"));
+}
+
+#[test]
+fn top_disarms_what_a_server_says() {
+    if !has("tmux") {
+        return;
+    }
+    let hostile = hostile_server();
+    let program = env!("CARGO_BIN_EXE_unfrag");
+    let terminal = Terminal::run(&format!("{program} top --color never {hostile}"));
+    let screen = terminal.shows("edoc");
+    assert!(screen.contains(r"\u{202e}edoc\u{2066}\u{200b}"), "{screen}");
+    assert!(!screen.contains(['\u{202e}', '\u{2066}', '\u{200b}']), "{screen}");
 }

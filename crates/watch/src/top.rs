@@ -47,6 +47,15 @@ impl Order {
     }
 }
 
+/// Which servers are listed.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    /// Those whose name, target or shard has this in it.
+    pub(crate) text: String,
+    /// What is typed goes to it.
+    pub(crate) typing: bool,
+}
+
 /// What is on the screen.
 #[derive(Debug)]
 pub(crate) struct Screen {
@@ -56,6 +65,9 @@ pub(crate) struct Screen {
     held: Option<String>,
     /// Only the selected server, with all its findings.
     pub(crate) zoomed: bool,
+    pub(crate) filter: Filter,
+    /// Servers, before the filter.
+    pub(crate) all: usize,
     pub(crate) scroll: u16,
     pub(crate) help: bool,
     pub(crate) color: bool,
@@ -77,6 +89,8 @@ pub fn run(seeds: Vec<Seed>, settings: Settings, color: bool) -> std::io::Result
         selected: 0,
         held: None,
         zoomed: false,
+        filter: Filter::default(),
+        all: 0,
         scroll: 0,
         help: false,
         color,
@@ -102,7 +116,9 @@ fn interact(
     mut is_urgent: impl FnMut() -> bool,
 ) -> std::io::Result<()> {
     loop {
-        let nodes = listed(fleet, screen.order);
+        let mut nodes = listed(fleet, screen.order);
+        screen.all = nodes.len();
+        nodes.retain(|node| is_wanted(node, &screen.filter.text));
         let held = screen.held.as_ref().and_then(|h| nodes.iter().position(|n| n.name == *h));
         screen.selected = held.unwrap_or(screen.selected).min(nodes.len().saturating_sub(1));
         if is_urgent() {
@@ -118,11 +134,13 @@ fn interact(
         {
             let interrupted =
                 key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
-            let before = screen.selected;
+            let (before, list) = (screen.selected, (screen.order, screen.filter.text.clone()));
             if interrupted || !handle(key.code, screen) {
                 return Ok(());
             }
-            if screen.selected != before && key.code != KeyCode::Char('s') {
+            // In another list the first is the one to see.
+            if screen.selected != before && (screen.order, &screen.filter.text) == (list.0, &list.1)
+            {
                 let last = nodes.len().saturating_sub(1);
                 screen.held = nodes.get(screen.selected.min(last)).map(|n| n.name.clone());
             }
@@ -135,8 +153,16 @@ fn handle(key: KeyCode, screen: &mut Screen) -> bool {
     if std::mem::take(&mut screen.help) {
         return true;
     }
+    if screen.filter.typing {
+        typed(key, screen);
+        return true;
+    }
     match key {
         KeyCode::Char('q') => return false,
+        KeyCode::Char('/') => (screen.filter.typing, screen.zoomed) = (true, false),
+        KeyCode::Esc if !screen.zoomed && !screen.filter.text.is_empty() => {
+            search(screen, String::new());
+        }
         KeyCode::Esc if !screen.zoomed => return false,
         KeyCode::Esc | KeyCode::Enter => {
             screen.zoomed = !screen.zoomed;
@@ -161,6 +187,40 @@ fn handle(key: KeyCode, screen: &mut Screen) -> bool {
         _ => {}
     }
     true
+}
+
+/// Longest filter: it has to stand in a line of 80.
+const MAX_FILTER: usize = 30;
+
+/// A key while the filter is typed.
+fn typed(key: KeyCode, screen: &mut Screen) {
+    let mut filter = screen.filter.text.clone();
+    match key {
+        KeyCode::Enter => screen.filter.typing = false,
+        KeyCode::Esc => {
+            screen.filter.typing = false;
+            search(screen, String::new());
+        }
+        KeyCode::Backspace => {
+            filter.pop();
+            search(screen, filter);
+        }
+        KeyCode::Char(c) if !c.is_control() && filter.chars().count() < MAX_FILTER => {
+            filter.push(c);
+            search(screen, filter);
+        }
+        _ => {}
+    }
+}
+
+fn search(screen: &mut Screen, filter: String) {
+    (screen.filter.text, screen.selected, screen.held) = (filter, 0, None);
+}
+
+fn is_wanted(node: &Node, filter: &str) -> bool {
+    let filter = filter.to_lowercase();
+    let has = |text: &str| text.to_lowercase().contains(&filter);
+    filter.is_empty() || has(&node.name) || has(&node.group) || has(&node.shard())
 }
 
 fn listed(fleet: &Fleet, order: Order) -> Vec<Arc<Node>> {

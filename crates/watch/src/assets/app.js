@@ -3,16 +3,20 @@
 "use strict";
 
 // ---------- making elements ----------
+/** What cannot be seen, or turns the order of what stands around it, becomes its number: as `printable` does in a terminal. */
+const HIDDEN = /(?![\n\t])\p{Cc}|[\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+const shown = (text) => String(text).replace(HIDDEN, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+const SPOKEN = new Set(["title", "aria-label"]);
 const SVG = "http://www.w3.org/2000/svg";
 function fill(node, attrs, children) {
   for (const [name, value] of Object.entries(attrs || {})) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value === true ? "" : value);
+    else node.setAttribute(name, value === true ? "" : SPOKEN.has(name) ? shown(value) : value);
   }
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
-    node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    node.append(child instanceof Node ? child : document.createTextNode(shown(child)));
   }
   return node;
 }
@@ -27,7 +31,7 @@ function bytes(n) {
   const sign = n < 0 ? "−" : ""; let v = Math.abs(n), u = 0;
   const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
   while (v >= 999.5 && u < 5) { v /= 1024; u++; }
-  return sign + (u === 0 ? Math.round(v) : v < 9.995 ? v.toFixed(2) : v < 99.95 ? v.toFixed(1) : v.toFixed(0)) + " " + units[u];
+  return sign + (u === 0 ? Math.round(v) : v < 9.995 ? v.toFixed(2) : v < 99.95 ? v.toFixed(1) : v.toFixed(0)) + "\u00a0" + units[u];
 }
 function span(seconds) {
   const v = Math.max(0, seconds);
@@ -57,7 +61,7 @@ async function ask(path, body) {
   if (!answer.ok) throw new Error((await answer.text()).trim() || answer.statusText);
   return answer.json();
 }
-function banner(text) { $("banner").hidden = !text; $("banner").textContent = text || ""; }
+function banner(text) { $("banner").hidden = !text; $("banner").textContent = shown(text || ""); }
 
 // ---------- keeping the place ----------
 /** Draws anew, and leaves the keyboard's focus where it was: on the same element, or on its like. */
@@ -167,7 +171,7 @@ function drawList() {
     document.title = "unfrag";
   }
   const all = fleet.data.servers; const [line, count] = headline(all);
-  $("headline").textContent = line; $("soonest").textContent = soonest(all);
+  $("headline").textContent = line; $("soonest").textContent = shown(soonest(all));
   put($("counts"), ORDER.map((v) => h("button", { class: `count c-${v}${count[v] ? "" : " zero"}`, "aria-pressed": String(fleet.only === v), onclick: () => { fleet.only = fleet.only === v ? "" : v; drawFleet(); } }, h("b", {}, count[v] || 0), h("span", {}, WORD[v]))));
   const rows = listed(); const out = [h("div", { class: "row head", "aria-hidden": "true" }, ["", "server", "past day", "where it is", "resident", "waste", "headroom"].map((t, i) => h("span", { class: i > 3 ? "num" : i === 3 ? "c-mini" : "" }, t)))];
   let group = null;
@@ -175,7 +179,7 @@ function drawList() {
     if (fleet.sort === "shard" && r.group !== group) { group = r.group; out.push(h("div", { class: "groupname" }, group)); }
     const key = JSON.stringify(r); let kept = fleet.rows.get(r.id);
     if (!kept) { kept = { node: h("a", { href: `#/server/${r.id}` }), key: "" }; fleet.rows.set(r.id, kept); }
-    if (kept.key !== key) { kept.key = key; put(kept.node, cells(r)); kept.node.className = `row ${verdict(r)}${r.rss === null ? " unread" : ""}`; kept.node.title = r.summary || ""; }
+    if (kept.key !== key) { kept.key = key; put(kept.node, cells(r)); kept.node.className = `row ${verdict(r)}${r.rss === null ? " unread" : ""}`; kept.node.title = shown(r.summary || ""); }
     out.push(kept.node);
   }
   if (!rows.length) out.push(h("p", { class: "empty" }, all.length ? "No server matches." : "No server is watched yet."));
@@ -320,7 +324,7 @@ function reclaimCard(d) {
 function command(line) {
   // A remark in parentheses behind the command is not to be typed.
   const [, text, remark] = /^(.*?\S)(?:\s{2,}\((.*)\))?$/s.exec(line) || [null, line];
-  const copy = h("button", { onclick: async () => { try { await navigator.clipboard.writeText(text); copy.textContent = "copied"; } catch { copy.textContent = "select it"; } setTimeout(() => { copy.textContent = "copy"; }, 1500); } }, "copy");
+  const copy = h("button", { onclick: async () => { try { await navigator.clipboard.writeText(shown(text)); copy.textContent = "copied"; } catch { copy.textContent = "select it"; } setTimeout(() => { copy.textContent = "copy"; }, 1500); } }, "copy");
   return [h("div", { class: "cmd" }, h("code", {}, text), copy), remark && h("p", { class: "remark" }, remark)];
 }
 const isCommand = (text) => /^(unfrag|redis-cli|valkey-cli|CONFIG|MEMORY|echo|sysctl|kubectl|docker)\b/.test(text);
@@ -394,7 +398,7 @@ function jobCard(d) {
 function drawServer() { inPlace(drawOne); }
 function drawOne() {
   const d = one.data; if (!d) return;
-  document.title = `${d.name} · unfrag`; const v = verdict(d), sv = d.server;
+  document.title = shown(`${d.name} · unfrag`); const v = verdict(d), sv = d.server;
   const facts = sv && [d.group !== d.name && d.group, { redis: "Redis", valkey: "Valkey" }[sv.flavor] + " " + (sv.version || ""), sv.allocator, sv.role, d.shard && d.shard !== d.name ? `of ${d.shard}` : null, sv.uptime_s !== null ? `up ${span(sv.uptime_s)}` : null, sv.keys !== null ? many(sv.keys.toLocaleString("en"), "key", "keys") : null, d.read_at_ms ? `read ${span(Date.now() / 1000 - d.read_at_ms / 1000)} ago` : null, d.quiet ? `alerts wait: ${d.quiet}` : null];
   const open = [...$("main").querySelectorAll("details")].map((x) => x.open), scroll = $("main").querySelector(".lines")?.scrollTop;
   put($("main"), h("a", { class: "crumb", href: "#/" }, "← all servers"),

@@ -9,7 +9,7 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Clear, Paragraph, Row, Table, TableState, Wrap};
 use std::sync::Arc;
-use unfrag_model::text::wrap;
+use unfrag_model::text::{printable, wrap};
 use unfrag_model::{Layers, Report, Severity, Verdict, human, signed_human};
 
 /// Lines of the lower part.
@@ -19,7 +19,7 @@ pub(super) fn screen(frame: &mut Frame<'_>, nodes: &[Arc<Node>], screen: &Screen
     let [head, middle, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(3), Constraint::Length(1)])
             .areas(frame.area());
-    frame.render_widget(sums(nodes), head);
+    frame.render_widget(sums(nodes, screen), head);
     frame.render_widget(keys(screen), foot);
     let selected = nodes.get(screen.selected);
     if screen.zoomed {
@@ -39,7 +39,16 @@ pub(super) fn screen(frame: &mut Frame<'_>, nodes: &[Arc<Node>], screen: &Screen
     }
 }
 
-fn sums(nodes: &[Arc<Node>]) -> Line<'static> {
+/// Text from servers and configurations, disarmed for a terminal.
+fn disarmed(line: Line<'static>) -> Line<'static> {
+    let spans = line
+        .spans
+        .into_iter()
+        .map(|span| Span { content: printable(&span.content).into(), ..span });
+    Line { spans: spans.collect(), ..line }
+}
+
+fn sums(nodes: &[Arc<Node>], screen: &Screen) -> Line<'static> {
     let (mut lost, mut act, mut gain) = (0, 0, 0u64);
     for node in nodes {
         let state = node.state();
@@ -49,8 +58,17 @@ fn sums(nodes: &[Arc<Node>]) -> Line<'static> {
             gain = gain.saturating_add(waste(&view.report).unwrap_or(0));
         }
     }
-    let servers = if nodes.len() == 1 { "server" } else { "servers" };
-    let mut text = format!(" {} {servers}", nodes.len());
+    let servers = if screen.all == 1 { "server" } else { "servers" };
+    let mut text = if screen.filter.text.is_empty() {
+        format!(" {} {servers}", screen.all)
+    } else {
+        format!(
+            " {} of {} {servers} with {}",
+            nodes.len(),
+            screen.all,
+            printable(&screen.filter.text)
+        )
+    };
     if lost > 0 {
         text += &format!(" · {lost} no answer");
     }
@@ -64,13 +82,15 @@ fn sums(nodes: &[Arc<Node>]) -> Line<'static> {
 }
 
 fn keys(screen: &Screen) -> Line<'static> {
-    let text = if screen.zoomed {
-        "j k scroll   Enter back   q quit"
+    let text = if screen.filter.typing {
+        format!("/{}_   Enter keep   Esc all servers", printable(&screen.filter.text))
+    } else if screen.zoomed {
+        "j k scroll   Enter back   q quit".to_owned()
     } else {
-        "j k move   Enter all of it   ? keys   q quit   s order: "
+        let order = screen.order.name();
+        format!("j k move   Enter all of it   / find   ? keys   q quit   s order: {order}")
     };
-    let order = if screen.zoomed { "" } else { screen.order.name() };
-    Line::from(format!("{text}{order}")).style(Style::new().add_modifier(Modifier::DIM))
+    Line::from(text).style(Style::new().add_modifier(Modifier::DIM))
 }
 
 /// The verdict in a word, and its colour.
@@ -102,7 +122,7 @@ fn table(frame: &mut Frame<'_>, area: Rect, nodes: &[Arc<Node>], screen: &Screen
         let room = report.and_then(headroom).map_or("-".to_owned(), signed_human);
         Row::new(vec![
             Line::from(Span::styled(verdict, tint(screen, color).bold())),
-            Line::from(node.name.clone()),
+            Line::from(printable(&node.name)),
             bytes(report.and_then(|r| r.layers.used)),
             bytes(report.and_then(|r| r.layers.rss)),
             bytes(report.and_then(waste)),
@@ -170,7 +190,7 @@ fn detail(frame: &mut Frame<'_>, area: Rect, node: &Node, screen: &Screen, all: 
     }
     let group = if node.group == node.name { "" } else { &node.group };
     let dot = if group.is_empty() { "" } else { " · " };
-    let name = format!("{group}{dot}{}", node.name);
+    let name = printable(&format!("{group}{dot}{}", node.name));
     let title = match state.view.as_ref().map(|v| &v.report.server) {
         Some(s) => {
             let version = s.version.map(|v| v.to_string()).unwrap_or_default();
@@ -179,6 +199,7 @@ fn detail(frame: &mut Frame<'_>, area: Rect, node: &Node, screen: &Screen, all: 
         None => format!(" {name} "),
     };
     let block = Block::new().borders(Borders::TOP).title(title);
+    let lines: Vec<Line<'_>> = lines.into_iter().map(disarmed).collect();
     let text = Paragraph::new(lines).block(block).wrap(Wrap { trim: false });
     frame.render_widget(text.scroll((if all { screen.scroll } else { 0 }, 0)), area);
 }
@@ -289,6 +310,7 @@ fn help(frame: &mut Frame<'_>) {
         "j k, arrows   move, scroll",
         "g G           first, last",
         "Enter         one server with all findings, and back",
+        "/             find servers by name; Esc shows all again",
         "s             next order: worst, waste, headroom, RSS, name",
         "q             quit",
         "",
@@ -297,7 +319,7 @@ fn help(frame: &mut Frame<'_>) {
         "headroom   until the tightest limit on RSS",
     ];
     let area = frame.area();
-    let (width, height) = (62.min(area.width), 11.min(area.height));
+    let (width, height) = (62.min(area.width), 12.min(area.height));
     let place = Rect::new((area.width - width) / 2, (area.height - height) / 2, width, height);
     frame.render_widget(Clear, place);
     let text: Vec<Line<'_>> = lines.iter().map(|l| Line::from(*l)).collect();
