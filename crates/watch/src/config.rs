@@ -27,6 +27,8 @@ pub struct Config {
     pub deep_interval: Option<Time>,
     /// What is kept.
     pub history: HistoryConfig,
+    /// The store that figures are sent to.
+    pub remote_write: Option<RemoteWriteConfig>,
     /// When to alert, and whom.
     pub alerts: AlertConfig,
     /// The page.
@@ -47,12 +49,29 @@ pub struct HistoryConfig {
     pub hours: Option<Time>,
     /// The most the file may hold.
     pub max_size: Option<Size>,
-    /// A store that scrapes us, `http://host:9090`: charts and trends are read back from it.
+    /// A store that scrapes us, or is written to, `http://host:9090`: charts and trends are read back from it.
     pub prometheus: Option<String>,
     /// Headers that it is asked with.
     pub prometheus_headers: Headers,
     /// Whether figures are kept here as well; events, outcomes and decisions always are.
     pub local: Option<bool>,
+}
+
+/// `[remote_write]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteWriteConfig {
+    /// Where it takes them, `http://host:9090/api/v1/write`.
+    pub url: String,
+    /// Between two times that figures are sent.
+    pub interval: Option<Time>,
+    /// A file with the secret: a bearer token, or the user's password. Relative to this file.
+    pub secret_file: Option<PathBuf>,
+    /// Who we are to it, where it wants a name and a password.
+    pub user: Option<String>,
+    /// More headers, such as a tenant's.
+    #[serde(default)]
+    pub headers: Headers,
 }
 
 /// `[alerts]`.
@@ -181,8 +200,9 @@ impl Config {
         let invalid = |message: String| ConfigError::Invalid { path: path.to_owned(), message };
         let mut config = Self::parse(&text).map_err(invalid)?;
         let folder = path.parent().unwrap_or(Path::new("."));
+        let secret = config.remote_write.as_mut().and_then(|remote| remote.secret_file.as_mut());
         let files = [&mut config.fleet, &mut config.data, &mut config.web.token_file];
-        for file in files.into_iter().flatten() {
+        for file in files.into_iter().flatten().chain(secret) {
             *file = folder.join(&*file);
         }
         Ok(config)
@@ -204,12 +224,26 @@ impl Config {
                     .to_owned(),
             );
         }
+        if let Some(url) =
+            config.remote_write.as_ref().map(|r| &r.url).filter(|u| !is_plain_address(u))
+        {
+            // One with a password in it is not repeated.
+            let url = url.split_once('@').map_or(url.as_str(), |_| "the url");
+            return Err(format!(
+                "remote_write.url: `{url}` is no http:// or https:// address; a user and a secret_file stand beside it"
+            ));
+        }
         for sink in &config.alerts.to {
             crate::notify::check(sink)?;
         }
         crate::policy::Policy::new(&config.policy)?;
         Ok(config)
     }
+}
+
+/// An address that can be asked and holds no credentials: those would be in logs, and are not sent.
+fn is_plain_address(text: &str) -> bool {
+    crate::http::is_address(text) && !text.contains('@')
 }
 
 impl AlertConfig {
@@ -257,7 +291,7 @@ mod tests {
             .lines()
             .map(|l| {
                 l.strip_prefix("# ")
-                    .filter(|l| l.contains(" = \"") || l.contains("at_once"))
+                    .filter(|l| l.contains(" = ") || l.starts_with('['))
                     .unwrap_or(l)
             })
             .map(|l| l.to_owned() + "\n")
@@ -265,6 +299,8 @@ mod tests {
         let all = Config::parse(&spoken).unwrap();
         assert_eq!(all.alerts.patience(), Patience::default());
         assert_eq!(all.history.retention(), Retention::default());
+        let interval = all.remote_write.and_then(|remote| remote.interval);
+        assert_eq!(interval, Some(Time(crate::remote::INTERVAL)));
         assert_eq!(all.interval, Some(Time(crate::schedule::Cadence::default().interval)));
         assert_eq!(all.deep_interval, Some(Time(crate::schedule::Cadence::default().deep)));
     }
@@ -278,6 +314,9 @@ mod tests {
             ("[[alerts.to]]\nwebhook = \"example.com\"", "is no http"),
             ("[[alerts.to]]\ncommand = []", "needs at least a program"),
             ("[history]\nprometheus_headers = { \"a b\" = \"c\" }", "is no header"),
+            ("[remote_write]\nurl = \"store:9090\"", "is no http"),
+            ("[remote_write]\nurl = \"http://me:canary@store/\"", "`the url` is no http"),
+            ("[remote_write]\ninterval = \"15s\"", "url"),
             ("[[alerts.to]]\npigeon = \"x\"", "pigeon"),
         ] {
             let error = Config::parse(text).unwrap_err();

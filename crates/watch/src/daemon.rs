@@ -11,6 +11,7 @@ use crate::job::Jobs;
 use crate::notify;
 use crate::policy::Policy;
 use crate::policy::keeper;
+use crate::remote::{self, Remote};
 use crate::web::{self, Access, App};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Everything that a configuration decides.
@@ -30,6 +31,8 @@ pub struct Setup {
     pub settings: Settings,
     /// Whom to tell.
     pub sinks: Vec<SinkConfig>,
+    /// Where figures are sent.
+    pub remote: Option<Remote>,
     /// What may be done.
     pub policy: Policy,
     /// Who may ask. Only read at the start.
@@ -147,7 +150,10 @@ struct Daemon {
     tasks: Vec<JoinHandle<()>>,
     sinks: watch::Sender<Arc<Vec<SinkConfig>>>,
     policy: watch::Sender<Arc<Policy>>,
-    stop_serving: Option<tokio::sync::oneshot::Sender<()>>,
+    remote: watch::Sender<Option<Arc<Remote>>>,
+    writing: JoinHandle<()>,
+    stop_writing: oneshot::Sender<()>,
+    stop_serving: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,
 }
 
@@ -170,7 +176,7 @@ impl Daemon {
             policy: policy_seen.clone(),
             ready: AtomicBool::new(false),
         });
-        let (stop_serving, stopped) = tokio::sync::oneshot::channel();
+        let (stop_serving, stopped) = oneshot::channel();
         let served = web::serve(listener, Arc::clone(&app), async {
             // The sender going away is the same wish.
             let _ = stopped.await;
@@ -180,6 +186,10 @@ impl Daemon {
                 tracing::error!(%error, "the page is no longer served");
             }
         });
+        let (remote, remote_seen) = watch::channel(setup.remote.map(Arc::new));
+        let (stop_writing, stopped) = oneshot::channel();
+        let writing = remote::run(Arc::clone(&fleet), remote_seen, address.port(), stopped);
+        let writing = tokio::spawn(writing);
         let tasks = vec![
             tokio::spawn(notify::run(inbox, sinks_seen, Arc::clone(&fleet))),
             tokio::spawn(keeper::run(Arc::clone(&fleet), jobs.clone(), policy_seen)),
@@ -201,6 +211,9 @@ impl Daemon {
             tasks,
             sinks,
             policy,
+            remote,
+            writing,
+            stop_writing,
             stop_serving,
             server,
         })
@@ -218,6 +231,7 @@ impl Daemon {
         // Receivers live as long as we do.
         let _ = self.sinks.send(Arc::new(setup.sinks));
         let _ = self.policy.send(Arc::new(setup.policy));
+        let _ = self.remote.send(setup.remote.map(Arc::new));
         self.fleet.renew(&setup.seeds);
         self.followers = follow_all(setup.seeds, &self.fleet);
         tracing::info!(targets = self.followers.len(), "the configuration was read again");
@@ -240,7 +254,10 @@ impl Daemon {
             })
             .await;
         }
-        let _ = tokio::time::timeout(LAST_REQUESTS, &mut self.server).await;
+        // Both at once, each with a time of its own.
+        let _ = self.stop_writing.send(());
+        let served = tokio::time::timeout(LAST_REQUESTS, &mut self.server);
+        let _ = tokio::join!(served, &mut self.writing);
         self.fleet.end();
         if let Some(history) = self.fleet.history().cloned() {
             let _ = tokio::task::spawn_blocking(move || history.flush()).await;

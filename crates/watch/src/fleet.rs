@@ -69,6 +69,8 @@ pub struct Fleet {
     problems: Mutex<BTreeMap<String, String>>,
     /// Messages that a sink did not take.
     pub(crate) undelivered: AtomicU64,
+    /// How figures that are sent to a store fare.
+    pub(crate) remote: crate::remote::Health,
 }
 
 /// What is known of a server's name before it is read.
@@ -120,6 +122,7 @@ impl Fleet {
             begun: Instant::now(),
             problems: Mutex::default(),
             undelivered: AtomicU64::new(0),
+            remote: crate::remote::Health::default(),
         })
     }
 

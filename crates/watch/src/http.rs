@@ -2,7 +2,7 @@
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -16,6 +16,26 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an answer that are taken: a day of a chart from Prometheus has 200 KB.
 const MAX_BODY_BYTES: usize = 8 << 20;
+
+/// Who asks.
+const AGENT: &str = concat!("unfrag/", env!("CARGO_PKG_VERSION"));
+
+/// Why a request came to nothing.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// What was answered; `None` when nothing was.
+    pub(crate) status: Option<StatusCode>,
+    /// When to come again, if that was said: seconds, or a date.
+    pub(crate) retry_after: Option<String>,
+    /// For people.
+    pub(crate) text: String,
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Self { status: None, retry_after: None, text }
+    }
+}
 
 /// A client; clones share its connections.
 #[derive(Debug, Clone)]
@@ -47,9 +67,26 @@ impl Http {
             .method(Method::POST)
             .uri(uri)
             .header("content-type", "application/json")
-            .header("user-agent", concat!("unfrag/", env!("CARGO_PKG_VERSION")))
+            .header("user-agent", AGENT)
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| e.to_string())?;
+        self.send(request).await.map(|_| ()).map_err(|refusal| refusal.text)
+    }
+
+    /// Sends bytes that their headers describe.
+    pub(crate) async fn push(
+        &self,
+        uri: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<(), Refusal> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(uri)
+            .header("user-agent", AGENT)
+            .body(Full::new(body))
+            .map_err(|e| Refusal::from(e.to_string()))?;
+        request.headers_mut().extend(headers.clone());
         self.send(request).await.map(|_| ())
     }
 
@@ -58,24 +95,29 @@ impl Http {
         let mut request =
             Request::builder().uri(uri).body(Full::default()).map_err(|e| e.to_string())?;
         request.headers_mut().extend(headers.clone());
-        self.send(request).await
+        self.send(request).await.map_err(|refusal| refusal.text)
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Bytes, String> {
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Bytes, Refusal> {
         let answer = async {
             let response = self.client.request(request).await.map_err(|e| chain(&e))?;
             let status = response.status();
+            let retry_after = response.headers().get(RETRY_AFTER).cloned();
             let body = Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await;
             let body = body.map_err(|e| e.to_string())?.to_bytes();
             if status.is_success() || status == StatusCode::NOT_MODIFIED {
                 return Ok(body);
             }
             let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
-            Err(format!("it answered {status}: {}", text.trim()))
+            Err(Refusal {
+                status: Some(status),
+                retry_after: retry_after.and_then(|v| Some(v.to_str().ok()?.to_owned())),
+                text: format!("it answered {status}: {}", text.trim()),
+            })
         };
         match tokio::time::timeout(TIMEOUT, answer).await {
             Ok(result) => result,
-            Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
+            Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs()).into()),
         }
     }
 }

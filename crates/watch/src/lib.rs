@@ -26,6 +26,7 @@ mod pack;
 pub mod point;
 pub mod policy;
 pub mod publish;
+pub mod remote;
 pub mod replay;
 pub mod schedule;
 pub mod top;

@@ -74,9 +74,12 @@ async fn ready(
         return (StatusCode::SERVICE_UNAVAILABLE, "not yet\n".to_owned());
     }
     // A history that cannot be written is said, and does not make us unready: the watch goes on.
-    match app.fleet.history().and_then(|h| h.health().trouble()) {
-        Some(trouble) => (StatusCode::OK, format!("ready, but: {trouble}\n")),
-        None => (StatusCode::OK, "ready\n".to_owned()),
+    let history = app.fleet.history().and_then(|h| h.health().trouble());
+    let store = app.fleet.remote.trouble().map(|text| format!("figures are not sent: {text}"));
+    let troubles: Vec<String> = history.into_iter().chain(store).collect();
+    match troubles.as_slice() {
+        [] => (StatusCode::OK, "ready\n".to_owned()),
+        _ => (StatusCode::OK, format!("ready, but: {}\n", troubles.join("; "))),
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use unfrag_client::{ConnectOptions, Secret, Uri, fleet, secret_source};
-use unfrag_watch::config::{Config, Time};
+use unfrag_watch::config::{Config, RemoteWriteConfig, Time};
 use unfrag_watch::daemon::{self, Setup};
 use unfrag_watch::fleet::Settings;
 use unfrag_watch::follow::{self, Seed};
@@ -17,6 +17,7 @@ use unfrag_watch::history::prometheus::Prometheus;
 use unfrag_watch::log;
 use unfrag_watch::policy::Policy;
 use unfrag_watch::publish;
+use unfrag_watch::remote::Remote;
 use unfrag_watch::web::Access;
 
 /// 9121 is redis_exporter's.
@@ -202,10 +203,12 @@ impl Again {
         };
         let token_file = args.token_file.clone().or_else(|| config.web.token_file.clone());
         let hosts = args.host_name.iter().chain(&config.web.hosts).cloned().collect();
+        let remote = config.remote_write.as_ref().map(remote).transpose()?;
         Ok(Setup {
             seeds: follow::share(self.named.seeds(&config, &self.base, args.replicas)?, args.share),
             settings,
             sinks: config.alerts.to.clone(),
+            remote,
             policy: Policy::new(&config.policy).map_err(|message| UsageError { message })?,
             access: Access { hosts, token: token(token_file.as_deref())? },
             listen,
@@ -222,6 +225,17 @@ impl Again {
 fn time(flag: &str, text: Option<&str>) -> Result<Option<Time>, UsageError> {
     let parsed = text.map(|t| Time::try_from(t.to_owned())).transpose();
     parsed.map_err(|why| UsageError { message: format!("{flag}: {why}") })
+}
+
+/// Holds the secret of the store that is written to, where no file does.
+const REMOTE_SECRET: &str = "UNFRAG_REMOTE_WRITE_SECRET";
+
+fn remote(config: &RemoteWriteConfig) -> anyhow::Result<Remote> {
+    let secret = match &config.secret_file {
+        Some(path) => Some(secret_source::from_file_called("secret file of remote_write", path)?),
+        None => secret_source::from_variable(REMOTE_SECRET).ok().filter(|s| !s.is_empty()),
+    };
+    Remote::new(config, secret.as_ref()).map_err(|message| UsageError { message }.into())
 }
 
 /// A shorter token could be tried out.

@@ -32,11 +32,45 @@ pub(super) fn write(page: &mut Page, fleet: &Fleet, shown: &[Shown]) {
         )
         .put("", read(&health.dropped));
     }
+    remote(page, fleet);
     // What grows without end shows here first.
     let runtime = tokio::runtime::Handle::try_current().ok();
     page.gauge("unfrag_watch_tasks", "Tasks of this watch that are alive.")
         .put("", runtime.map(|r| r.metrics().num_alive_tasks()));
     process(page);
+}
+
+/// How what is sent to a store fares, where one is.
+fn remote(page: &mut Page, fleet: &Fleet) {
+    let health = &fleet.remote;
+    if !health.is_on.load(Ordering::Relaxed) {
+        return;
+    }
+    let read = |n: &std::sync::atomic::AtomicU64| Some(n.load(Ordering::Relaxed));
+    page.counter(
+        "unfrag_watch_remote_write_rounds_total",
+        "Times that figures were taken to be sent to the store.",
+    )
+    .put("", read(&health.rounds));
+    let mut samples = page.counter(
+        "unfrag_watch_remote_write_samples_total",
+        "Samples that the store took (sent), refused for good (refused), or that went because too many waited (dropped).",
+    );
+    let results =
+        [("sent", &health.sent), ("refused", &health.refused), ("dropped", &health.dropped)];
+    for (result, n) in results {
+        samples.put_with("", &[("result", result)], read(n));
+    }
+    page.gauge(
+        "unfrag_watch_remote_write_pending_samples",
+        "Samples that wait until the store takes them.",
+    )
+    .put("", read(&health.pending));
+    page.counter(
+        "unfrag_watch_remote_write_failures_total",
+        "Requests to the store that failed and are made again.",
+    )
+    .put("", read(&health.failures));
 }
 
 /// Our own process, under the names every Prometheus client uses.

@@ -288,6 +288,11 @@ pub(super) async fn overview(State(app): State<Arc<App>>) -> Result<Response, Fa
     let text = aside(move || {
         let policy = app.policy.borrow();
         let servers: Vec<Value> = app.fleet.nodes().iter().map(|n| row(n)).collect();
+        let mut problems = app.fleet.problems();
+        if let Some(text) = app.fleet.remote.trouble() {
+            let text = format!("figures do not reach the store: {text}");
+            problems.insert("remote_write".to_owned(), text);
+        }
         json!({
             "at_s": crate::clock::now_s(),
             "version": env!("CARGO_PKG_VERSION"),
@@ -298,7 +303,7 @@ pub(super) async fn overview(State(app): State<Arc<App>>) -> Result<Response, Fa
                 (true, false) => "on",
             },
             "trouble": app.fleet.history().and_then(|h| h.health().trouble()),
-            "problems": app.fleet.problems(),
+            "problems": problems,
             "running": app.jobs.busy().servers,
             "servers": servers,
         })
