@@ -1,6 +1,6 @@
 //! Prometheus remote-write 1.0: what `/metrics` says, sent to a store that does not scrape us.
 //!
-//! Figures are taken at their own beat and wait in a [`Queue`] until the store has them: one request at a time, so that it
+//! Figures are taken at their own beat and wait in a queue until the store has them: one request at a time, so that it
 //! sees time go forward. While it is away (no answer, 5xx, 429) they wait; what it refuses for good (4xx) is let go, since
 //! sending it again would be refused again. Nothing here is on disk: that is the store's part.
 

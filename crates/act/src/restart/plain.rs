@@ -335,7 +335,10 @@ async fn verify_all(
             async move { if from_snapshot { verify::file_keys(file).await } else { None } },
         );
     let counts = |name: &str| info.count(name);
-    if !facts.is_append_only() {
+    if facts.is_append_only() {
+        let expiring = facts.info.keys_with_ttl().unwrap_or(0);
+        work.verified.removable = counts("total_commands_processed").map(|sent| sent + expiring);
+    } else {
         work.verified.loaded =
             counts("rdb_last_load_keys_loaded").zip(counts("rdb_last_load_keys_expired"));
     }

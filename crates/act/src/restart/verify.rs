@@ -40,6 +40,9 @@ pub struct Verified {
     pub databases_equal: Option<bool>,
     /// Keys that the new process says it loaded, and those it dropped because their time was over.
     pub loaded: Option<(u64, u64)>,
+    /// Keys that may be gone by right where the new process does not count what it loaded, at most: those that had a time to
+    /// live, and one for each command that clients have sent since.
+    pub removable: Option<u64>,
     /// Keys in the file that the stop wrote, read by our own reader, when its checksum and layout are right.
     pub file_keys: Option<u64>,
     /// DEBUG DIGEST of the whole data is the same.
@@ -68,6 +71,16 @@ impl Verified {
                 counted(before, "key"),
                 grouped(loaded),
                 grouped(expired)
+            ));
+        }
+        if let (Some(after), Some(removable)) = (self.keys_after, self.removable)
+            && after.saturating_add(removable) < before
+        {
+            return Some(format!(
+                "there were {} and {} are left, more gone than {} that expired or that clients can have deleted since",
+                counted(before, "key"),
+                grouped(after),
+                grouped(removable)
             ));
         }
         if let Some(file) = self.file_keys.filter(|&file| file < before) {

@@ -33,6 +33,25 @@ fn nothing_answered_is_lost() {
     }
 }
 
+/// Clients write on at once, so that the counts need not be equal; but so many cannot have gone.
+#[test]
+fn keys_that_the_append_only_file_lacks_are_missed() {
+    if !require(Kind::Redis6) {
+        return;
+    }
+    let site = Site::start(Kind::Redis6, "appendonly yes\nsave \"\"");
+    site.fill(100);
+    // Which this server does not write into its append-only file.
+    measure::typed(&mut site.connection(), "DEBUG POPULATE 500000 unwritten 8").unwrap();
+    let load = Load::start(site.port, None);
+    let outcome = site.restart(&plain(&site));
+    load.wait_for(100);
+    let mut connection = site.connection();
+    assert_eq!(load.end(|key| connection.get(key).unwrap()).lost, 0);
+    let error = outcome.error.clone().unwrap_or_default();
+    assert!(outcome.status == RestartStatus::Failed && error.contains("are left"), "{outcome:?}");
+}
+
 #[test]
 fn a_quiet_server_is_the_same_to_the_last_byte() {
     for kind in Kind::ALL.into_iter().filter(|&k| require(k)) {
