@@ -27,6 +27,8 @@ pub struct Options {
     pub tls: Option<crate::tls::Files>,
     /// Files copied into its folder before the start: name and content.
     pub files: Vec<(String, Vec<u8>)>,
+    /// Pages that jemalloc frees stay in RAM until they are purged, whatever time passes.
+    pub keeps_freed_pages: bool,
 }
 
 impl Options {

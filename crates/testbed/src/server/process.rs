@@ -44,6 +44,12 @@ impl Recipe {
             command.args(tls.server_args(self.ports.tls));
         }
         command.args(&self.options.args);
+        if self.options.keeps_freed_pages {
+            // As the distributions' jemalloc and as the servers' own call it.
+            for name in ["MALLOC_CONF", "JE_MALLOC_CONF"] {
+                command.env(name, "dirty_decay_ms:-1");
+            }
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.spawn()
     }
