@@ -40,7 +40,7 @@ const SCRIPT: &str = include_str!("repack/batch.lua");
 /// What is set aside expires after this, should we die. A chunk takes a second or two.
 const LIFE_MS: u64 = 60_000;
 /// Thousandths of the data that one chunk sets aside, pass by pass: what a pass leaves is about one chunk's holes.
-const CHUNK_SHARES: [u64; 5] = [60, 30, 20, 15, 15];
+const CHUNK_SHARES: [u64; 4] = [60, 30, 20, 15];
 /// Names of a chunk; more keys would make the server's key table grow for a moment's sake.
 const CHUNK_MOST_KEYS: u64 = 100_000;
 /// A thread cache holds some 1.5 MB when it is full.
@@ -322,9 +322,14 @@ impl Repack {
     async fn passes(&mut self, work: &mut Work<'_>) -> Result<Ended, ActError> {
         let mut info = work.wait_out().await?;
         let mut before = waste(&info);
+        let mut last = u64::MAX;
         for (pass, share) in CHUNK_SHARES.into_iter().enumerate() {
             let used = info.count("used_memory").unwrap_or(0);
             let wanted = room::of_pass(used / 1000 * share, before);
+            if !room::is_finer(wanted, last) {
+                break;
+            }
+            last = wanted;
             work.note(format!("repack pass {}: {} set aside at a time", pass + 1, human(wanted)));
             if let Some(ended) = self.pass(work, wanted).await? {
                 return Ok(ended);

@@ -19,6 +19,13 @@ pub(super) fn of_pass(share_bytes: u64, waste_bytes: u64) -> u64 {
     wanted(share_bytes.min(waste_bytes / 2))
 }
 
+/// A pass with chunks about as large as the last one's would leave as many holes: of 134 MiB of strings a second one with
+/// chunks of 3 MiB took 11 s and made 4.5 MiB of 2.9, of 157 MiB of sessions 14 s and 1 MiB of RSS (`unfrag fix` on `unfrag
+/// lab --server redis-7.0.15 --fill 400`, workloads strings and ttl).
+pub(super) fn is_finer(wanted: u64, last: u64) -> bool {
+    wanted < last - last / 10
+}
+
 /// Bytes the slowest replica in line is behind.
 pub(super) fn replica_lag(info: &Info) -> u64 {
     let here = info.count("master_repl_offset").unwrap_or(0);
@@ -69,6 +76,16 @@ mod tests {
         assert_eq!(of_pass(9 * mb, 200 * mb), 9 * mb);
         assert_eq!(of_pass(9 * mb, 8 * mb), 4 * mb);
         assert_eq!(of_pass(9 * mb, mb), CHUNK_LEAST_BYTES);
+    }
+
+    #[test]
+    fn each_pass_has_finer_chunks_than_the_last() {
+        let mb = 1 << 20;
+        assert!(is_finer(60 * mb, u64::MAX));
+        assert!(is_finer(15 * mb, 20 * mb));
+        // Both as small as a chunk can be.
+        assert!(!is_finer(of_pass(2 * mb, 5 * mb), of_pass(2 * mb, 10 * mb)));
+        assert!(!is_finer(CHUNK_LEAST_BYTES, CHUNK_LEAST_BYTES + CHUNK_LEAST_BYTES / 20));
     }
 
     #[test]
