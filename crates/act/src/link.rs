@@ -37,7 +37,7 @@ impl Link {
         options: &ConnectOptions,
     ) -> Result<Self, ActError> {
         let mut connection = connect(address, options).await?;
-        let info = read_info(&mut connection).await?;
+        let info = info_of(&connection.call(&["INFO"]).await?);
         let run_id = info.text("run_id").unwrap_or_default().to_owned();
         Ok(Self::over(connection, address.clone(), options.clone(), run_id))
     }
@@ -133,8 +133,7 @@ impl Link {
 
     /// INFO without commandstats: some 6 KB.
     pub(crate) async fn info(&mut self) -> Result<Info, ActError> {
-        let value = self.call(&["INFO"]).await?;
-        Ok(Info::parse(&resp::text(&value).unwrap_or_default()))
+        Ok(info_of(&self.call(&["INFO"]).await?))
     }
 
     /// INFO, once the server has sampled itself again.
@@ -199,9 +198,8 @@ impl Link {
     }
 }
 
-async fn read_info(connection: &mut Connection) -> Result<Info, ActError> {
-    let value = connection.call(&["INFO"]).await?;
-    Ok(Info::parse(&resp::text(&value).unwrap_or_default()))
+fn info_of(reply: &redis::Value) -> Info {
+    Info::parse(&resp::text(reply).unwrap_or_default())
 }
 
 /// A fork child is at work: BGSAVE, AOF rewrite, a replica's full synchronisation, a module's.

@@ -5,7 +5,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
-use unfrag_testbed::measure::wait_until;
+use unfrag_testbed::measure::{connect, wait_until};
 use unfrag_testbed::{Kind, Options, Server, require};
 
 /// A server of the testbed, whose start command is what the testbed ran: here, all of it on the command line.
@@ -142,8 +142,7 @@ impl Unit {
     }
 
     fn connection(&self) -> Option<redis::Connection> {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        client.get_connection().ok()
+        connect(&format!("redis://127.0.0.1:{}", self.port)).ok()
     }
 
     fn unfrag(&self, args: &[&str]) -> Output {
@@ -301,8 +300,7 @@ impl Scripted {
     }
 
     fn connection(&self) -> Option<redis::Connection> {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        client.get_connection().ok()
+        connect(&format!("redis://127.0.0.1:{}", self.port)).ok()
     }
 
     fn program(&self) -> String {

@@ -5,7 +5,7 @@
 #![expect(clippy::panic, reason = "a test that waited in vain says for what")]
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -459,9 +459,11 @@ fn systemd_hears_that_it_is_ready_alive_and_ending_and_its_log_is_json() {
     let mut until = |wanted: &str, times: usize| {
         while heard.matches(wanted).count() < times {
             let mut message = [0; 512];
-            let length =
-                socket.recv(&mut message).unwrap_or_else(|e| panic!("{wanted}: {e}: {heard}"));
-            heard += &String::from_utf8_lossy(&message[..length]);
+            match socket.recv(&mut message) {
+                Ok(length) => heard += &String::from_utf8_lossy(&message[..length]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("{wanted}: {error}: {heard}"),
+            }
         }
     };
     until("READY=1", 1);

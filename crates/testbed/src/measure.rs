@@ -38,6 +38,28 @@ pub fn keys(connection: &mut Connection) -> Result<u64, Error> {
     command(connection, "count keys", &redis::cmd("DBSIZE"))
 }
 
+/// A client's connection, logged in by its URL. It waits for an answer for as long as the server lives: a read with a
+/// time limit would fail with `EINTR` whenever this process gets a signal or is stopped for a moment (signal(7)).
+pub fn connect(url: &str) -> redis::RedisResult<Connection> {
+    let client = redis::Client::open(url)?;
+    loop {
+        match client.get_connection_with_timeout(PATIENCE) {
+            // The log-in has a limit.
+            Err(error) if is_interrupted(&error) => {}
+            result => return result,
+        }
+    }
+}
+
+fn is_interrupted(error: &redis::RedisError) -> bool {
+    type Shared = std::sync::Arc<dyn std::error::Error + Send + Sync>;
+    let source =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<Shared>());
+    source
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::Interrupted)
+}
+
 /// Runs a command, naming what it was for when it fails.
 pub fn command<T: redis::FromRedisValue>(
     connection: &mut Connection,

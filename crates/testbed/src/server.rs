@@ -3,7 +3,7 @@
 mod ports;
 mod process;
 
-use crate::measure::{PATIENCE, command};
+use crate::measure::{self, PATIENCE, command};
 use crate::{Error, Kind, LIFETIME, Watchdog};
 use ports::Ports;
 use process::Recipe;
@@ -123,9 +123,7 @@ impl Server {
         let password = self.recipe.options.password.as_ref();
         let login = password.map(|p| format!(":{p}@")).unwrap_or_default();
         let url = format!("redis://{login}127.0.0.1:{}/", self.port());
-        redis::Client::open(url)
-            .and_then(|client| client.get_connection_with_timeout(PATIENCE))
-            .map_err(|source| Error::Command { what: "connect", source })
+        measure::connect(&url).map_err(|source| Error::Command { what: "connect", source })
     }
 
     /// Stops it with SHUTDOWN SAVE and starts it again on the same folder and port: the zero-loss restart.

@@ -27,7 +27,7 @@ pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActEr
         work.has_purging_thread = true;
     }
     let result = until_stable(work).await;
-    work.put_back().await;
+    // The setting itself goes back with the end of the step.
     work.has_purging_thread = had_thread;
     let (count, longest) = result?;
     let note = format!("{count} purges, the longest took {:.1} ms", longest.as_secs_f64() * 1e3);

@@ -7,7 +7,6 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 use tempfile::TempDir;
 use unfrag_act::permit::Consent;
 use unfrag_act::restart::{
@@ -18,7 +17,7 @@ use unfrag_act::{ActError, ChangePermit, Journals, Stop, Undone, undo};
 use unfrag_client::{Address, ConnectOptions, SampleOptions, Target, connect, sample};
 use unfrag_diagnose::diagnose;
 use unfrag_testbed::Kind;
-use unfrag_testbed::measure::{info, wait_until};
+use unfrag_testbed::measure::{self, info, wait_until};
 
 /// A running server and the state folder of the unfrag that works on it.
 #[derive(Debug)]
@@ -213,10 +212,7 @@ impl Drop for Site {
 
 pub(crate) fn try_connection(port: u16, password: Option<&str>) -> Option<Connection> {
     let login = password.map(|p| format!(":{p}@")).unwrap_or_default();
-    let client = redis::Client::open(format!("redis://{login}127.0.0.1:{port}/")).ok()?;
-    let connection = client.get_connection_with_timeout(Duration::from_secs(2)).ok()?;
-    connection.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
-    Some(connection)
+    measure::connect(&format!("redis://{login}127.0.0.1:{port}/")).ok()
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

@@ -4,6 +4,7 @@ use crate::load::Load;
 use crate::site::Site;
 use redis::Commands;
 use unfrag_act::restart::{Mode, RestartStatus, Wish};
+use unfrag_testbed::measure::{connect, info};
 use unfrag_testbed::{Kind, require};
 
 const KEYS: u64 = 20_000;
@@ -58,9 +59,8 @@ fn clients_of_the_unix_socket_come_back_after_each_swap() {
         site.fill(100);
         let socket = site.folder.path().join("s");
         let process = || {
-            let client = redis::Client::open(format!("unix://{}", socket.display())).unwrap();
-            let found = unfrag_testbed::measure::info(&mut client.get_connection().unwrap());
-            found.unwrap()["process_id"].clone()
+            let mut connection = connect(&format!("unix://{}", socket.display())).unwrap();
+            info(&mut connection).unwrap()["process_id"].clone()
         };
         let mut before = process();
         for round in 1..4 {

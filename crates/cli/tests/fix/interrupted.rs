@@ -135,10 +135,36 @@ fn a_cut_connection_is_made_again_and_everything_put_back() {
     }
 }
 
-/// What another terminal says, of a run that stands in the middle of its work when it is said.
-fn tell(state: &Path, server: &Server, word: &str) {
-    let output = unfrag(state, server, &["fix", word]).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+/// A run of defrag alone, in its middle.
+struct Defragmenting {
+    state: tempfile::TempDir,
+    server: Server,
+    connection: Connection,
+    before: Vec<(String, String)>,
+    run: Held,
+}
+
+impl Defragmenting {
+    fn begin() -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(Kind::Redis6);
+        let before = settings(&mut connection);
+        let run = Held::begin(state.path(), &server, &mut connection, &["--only", "defrag"]);
+        Self { state, server, connection, before, run }
+    }
+
+    /// What another terminal says, while it is held.
+    fn tell(&self, word: &str) {
+        let output = unfrag(self.state.path(), &self.server, &["fix", word]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    }
+
+    fn ends_with(mut self, code: i32) -> String {
+        let output = self.run.end();
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output));
+        assert_eq!(settings(&mut self.connection), self.before);
+        text(&output)
+    }
 }
 
 #[test]
@@ -146,19 +172,16 @@ fn another_terminal_pauses_and_resumes() {
     if !require(Kind::Redis6) {
         return;
     }
-    let state = tempfile::tempdir().unwrap();
-    let (server, mut connection) = fragmented(Kind::Redis6);
-    let before = settings(&mut connection);
-    let run = Held::begin(state.path(), &server, &mut connection, &["--only", "defrag"]);
-    tell(state.path(), &server, "--pause");
-    run.release();
-    measure::wait_until("the settings' return", || Ok(settings(&mut connection) == before))
-        .unwrap();
-    tell(state.path(), &server, "--resume");
-    let output = run.end();
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert!(text(&output).contains("paused"), "{}", text(&output));
-    assert_eq!(settings(&mut connection), before);
+    let mut defrag = Defragmenting::begin();
+    defrag.tell("--pause");
+    defrag.run.release();
+    measure::wait_until("the settings' return", || {
+        Ok(settings(&mut defrag.connection) == defrag.before)
+    })
+    .unwrap();
+    defrag.tell("--resume");
+    let said = defrag.ends_with(0);
+    assert!(said.contains("paused"), "{said}");
 }
 
 #[test]
@@ -166,12 +189,7 @@ fn another_terminal_aborts() {
     if !require(Kind::Redis6) {
         return;
     }
-    let state = tempfile::tempdir().unwrap();
-    let (server, mut connection) = fragmented(Kind::Redis6);
-    let before = settings(&mut connection);
-    let run = Held::begin(state.path(), &server, &mut connection, &["--only", "defrag"]);
-    tell(state.path(), &server, "--abort");
-    let output = run.end();
-    assert_eq!(output.status.code(), Some(7), "{}", text(&output));
-    assert_eq!(settings(&mut connection), before);
+    let defrag = Defragmenting::begin();
+    defrag.tell("--abort");
+    defrag.ends_with(7);
 }

@@ -124,7 +124,7 @@ fn a_password_is_asked_for_and_given() {
         let server = Server::start(kind, &options).unwrap();
         assert_eq!(measure::keys(&mut server.connection().unwrap()).unwrap(), 0);
         let url = format!("redis://{}/", server.address());
-        let mut stranger = redis::Client::open(url).unwrap().get_connection().unwrap();
+        let mut stranger = measure::connect(&url).unwrap();
         let refused = measure::keys(&mut stranger).unwrap_err();
         assert!(
             matches!(&refused, Error::Command { source, .. } if source.code() == Some("NOAUTH"))
