@@ -337,14 +337,30 @@ impl Work<'_> {
         })
     }
 
-    /// Waits while the run is paused or a fork child is at work: pages touched now would exist twice.
+    /// Waits while the run is paused or a fork child is at work: pages touched now would exist twice. The server would go
+    /// on by itself while we hold still: for a pause it gets its own settings back.
     pub(crate) async fn wait_out(&mut self) -> Result<Info, ActError> {
         let mut said = false;
+        let mut lent: Vec<(String, String)> = vec![];
         loop {
             let info = self.link.info().await?;
             let paused = self.stop.is_paused();
-            if !(paused || is_forking(&info)) || self.end(&info).is_some() {
+            let ends = self.end(&info).is_some();
+            if ends || !(paused || is_forking(&info)) {
+                if !ends {
+                    for (name, value) in lent {
+                        self.settings.set(&mut self.link, &mut self.journal, &name, &value).await?;
+                    }
+                }
                 return Ok(info);
+            }
+            if paused && lent.is_empty() {
+                lent = self.settings.now();
+                self.put_back().await;
+                if !self.is_put_back() {
+                    let what = "its settings could not be put back for the pause".to_owned();
+                    return Err(ActError::Unsafe(what));
+                }
             }
             if !said {
                 self.note(if paused {

@@ -2,7 +2,7 @@
 
 use crate::RemedyName;
 use serde::Serialize;
-use unfrag_model::{Report, Sample};
+use unfrag_model::{Info, Report, Sample};
 
 /// One reason not to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -81,25 +81,14 @@ fn repack(report: &Report, sample: &Sample) -> Vec<Reason> {
         )];
     }
     let mut reasons: Vec<Reason> = report.reclaim.repack.unavailable.iter().map(hard).collect();
-    if let Some(events) =
-        sample.config.text("notify-keyspace-events").filter(|events| !events.is_empty())
-    {
-        reasons.push(soft(format!(
-            "keyspace notifications are on ({events}): subscribers would see every key renamed"
-        )));
-    }
+    let clients = sample.clients.as_ref();
+    let tracking = clients.map_or(0, |c| c.tracking).max(tracking(info));
+    let events = sample.config.text("notify-keyspace-events").unwrap_or_default();
+    reasons.extend(listeners(events, tracking).into_iter().map(soft));
     if sample.config.is_empty() {
         reasons.push(soft(
             "CONFIG cannot be read here: whether keyspace notifications are on is unknown",
         ));
-    }
-    let clients = sample.clients.as_ref();
-    let tracking =
-        clients.map_or(0, |c| c.tracking).max(info.count("tracking_clients").unwrap_or(0));
-    if tracking > 0 {
-        reasons.push(soft(format!(
-            "{tracking} clients cache on their side (CLIENT TRACKING): each key would be invalidated"
-        )));
     }
     if let Some(n) = clients.map(|c| c.transactions).filter(|&n| n >= TRANSACTIONS) {
         reasons.push(soft(format!(
@@ -107,4 +96,25 @@ fn repack(report: &Report, sample: &Sample) -> Vec<Reason> {
         )));
     }
     reasons
+}
+
+/// Who would hear of every key that is copied. They may come while it is done, so that is looked at again.
+pub(crate) fn listeners(events: &str, tracking: u64) -> Vec<String> {
+    let mut all = vec![];
+    if !events.is_empty() {
+        all.push(format!(
+            "keyspace notifications are on ({events}): subscribers would see every key renamed"
+        ));
+    }
+    if tracking > 0 {
+        all.push(format!(
+            "{tracking} clients cache on their side (CLIENT TRACKING): each key would be invalidated"
+        ));
+    }
+    all
+}
+
+/// Clients that cache on their side, as INFO tells since 6.0.
+pub(crate) fn tracking(info: &Info) -> u64 {
+    info.count("tracking_clients").unwrap_or(0)
 }

@@ -357,8 +357,10 @@ fn outstanding(entries: &[Entry]) -> (Vec<ChangedSetting>, Vec<String>) {
 /// Notes one more value. Driven up and down, a setting still goes back to what it was first.
 pub(crate) fn announce(settings: &mut Vec<ChangedSetting>, name: &str, from: &str, to: &str) {
     match settings.iter_mut().find(|s| s.name == name) {
-        Some(known) if known.announced.iter().any(|t| t == to) => {}
-        Some(known) => known.announced.push(to.to_owned()),
+        Some(known) => {
+            known.announced.retain(|t| t != to);
+            known.announced.push(to.to_owned());
+        }
         None => settings.push(ChangedSetting {
             name: name.to_owned(),
             from: from.to_owned(),

@@ -406,6 +406,7 @@ fn repack_step(plan: &Plan, slabs: u64, after_defrag: bool) -> Step {
         "SELECT DB".to_owned(),
         format!("UNLINK {own}*   (only names this run made)"),
         "INFO".to_owned(),
+        "CONFIG GET notify-keyspace-events".to_owned(),
         "PING".to_owned(),
     ];
     end_with_purge(&mut commands);

@@ -36,6 +36,12 @@ impl Settings {
         self.changed.iter().map(|s| (s.name.clone(), s.from.clone())).collect()
     }
 
+    /// Names, and the values that they have now, in the order in which they were first set.
+    pub(crate) fn now(&self) -> Vec<(String, String)> {
+        let now = |s: &ChangedSetting| Some((s.name.clone(), s.announced.last()?.clone()));
+        self.changed.iter().filter_map(now).collect()
+    }
+
     /// Sets one. The journal knows before the server does.
     pub(crate) async fn set(
         &mut self,

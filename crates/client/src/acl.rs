@@ -27,6 +27,7 @@ const SERVER: &[&str] = &[
     "+memory|malloc-stats",
     "+config|get",
     "+client|list",
+    "+client|info",
     "+client|setname",
     "+latency|latest",
 ];

@@ -279,7 +279,13 @@ async fn keep_alive(fleet: Arc<Fleet>) {
         fleet.note_twins();
         let nodes = fleet.nodes();
         let lost = nodes.iter().filter(|n| n.state().failure.is_some()).count();
-        let status = format!("{} servers, {lost} do not answer", nodes.len());
+        let status = match (nodes.len(), lost) {
+            (1, 0) => "1 server".to_owned(),
+            (1, _) => "1 server, which does not answer".to_owned(),
+            (all, 0) => format!("{all} servers"),
+            (all, 1) => format!("{all} servers, 1 does not answer"),
+            (all, lost) => format!("{all} servers, {lost} do not answer"),
+        };
         let _ = sd_notify::notify(
             false,
             &[sd_notify::NotifyState::Watchdog, sd_notify::NotifyState::Status(&status)],

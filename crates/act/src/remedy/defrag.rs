@@ -33,7 +33,7 @@ pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActEr
     if let Err(error) = apply(work, step).await {
         return super::refused(error);
     }
-    let ended = drive(work, step).await;
+    let ended = drive(work).await;
     // Off before anything else goes back: with the old gates and `hz` it would still be running.
     work.put_back().await;
     let ended = ended?;
@@ -48,23 +48,12 @@ async fn apply(work: &mut Work<'_>, step: &Step) -> Result<(), ActError> {
     Ok(())
 }
 
-async fn drive(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActError> {
+async fn drive(work: &mut Work<'_>) -> Result<Ended, ActError> {
     let mut cycle = CYCLE_FIRST;
     let mut mark: Option<Look> = None;
     let mut idle = 0;
     for look in 1u32.. {
         tokio::time::sleep(TICK).await;
-        if work.stop.is_paused() {
-            // The server would go on by itself: it gets its own settings back while we hold still.
-            work.put_back().await;
-            if !work.is_put_back() {
-                let what = "its settings could not be put back for the pause".to_owned();
-                return Err(ActError::Unsafe(what));
-            }
-            work.wait_out().await?;
-            apply(work, step).await?;
-            cycle = CYCLE_FIRST;
-        }
         let info = work.wait_out().await?;
         purge::drip(work, &info).await?;
         if !look.is_multiple_of(LOOKS) {

@@ -19,6 +19,7 @@ mod room;
 
 use super::purge;
 use crate::execute::{Ended, Work};
+use crate::guard;
 use crate::journal::{Entry, Journal};
 use crate::link::{Link, waste};
 use crate::outcome::{Skipped, Status};
@@ -369,6 +370,12 @@ impl Repack {
                 self.delete_aside(work).await?;
                 return Ok(Some(ended));
             }
+            if let Some(why) = newcomers(work, &info).await? {
+                return Ok(Some((
+                    Status::Bounded,
+                    format!("{why}; `--allow` goes on all the same"),
+                )));
+            }
             if let Some(ended) = self.wait_for_followers(work, &info).await? {
                 return Ok(Some(ended));
             }
@@ -614,6 +621,20 @@ impl Repack {
         }
         Ok(Some((Status::Bounded, "a replica does not keep up".to_owned())))
     }
+}
+
+/// Who has begun to listen since the plan was made, and would hear of every key.
+async fn newcomers(work: &mut Work<'_>, info: &Info) -> Result<Option<String>, ActError> {
+    if work.plan.bounds.allow {
+        return Ok(None);
+    }
+    // A user who may not read settings was told so before.
+    let events = match work.link.config_get("notify-keyspace-events").await {
+        Err(error) if is_refusal(&error) => None,
+        other => other?,
+    };
+    let all = guard::listeners(&events.unwrap_or_default(), guard::tracking(info));
+    Ok(all.into_iter().next())
 }
 
 /// A key's name in a sentence: its beginning where it is long.

@@ -147,6 +147,9 @@ async fn synced(work: &mut Work<'_>, pair: &mut Pair, begun: Instant) -> Result<
         {
             break;
         }
+        if !pair.record.first.is_alive() {
+            return Err(ActError::Unsafe("the process that it copies from has ended".to_owned()));
+        }
         if said.elapsed() > Duration::from_secs(3) {
             said = Instant::now();
             let keys = counted(info.keys().unwrap_or(0), "key");

@@ -9,11 +9,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 use unfrag_act::Stop;
 use unfrag_act::restart::{Mode, RestartEvent, RestartOutcome, RestartStatus, Wish};
 use unfrag_client::Target;
 use unfrag_testbed::measure::wait_until;
-use unfrag_testbed::{Kind, require};
+use unfrag_testbed::{Kind, require, signal};
 
 const KEYS: u64 = 20_000;
 
@@ -364,6 +365,38 @@ fn stopped_half_way_the_first_process_serves_again() {
         let after: u64 = redis::cmd("DBSIZE").query(&mut site.connection()).unwrap();
         assert_eq!(after, keys, "{lines}");
     }
+}
+
+/// The second process is killed while the successor copies from it: what was on disk is served again.
+#[test]
+fn the_second_process_dies_before_all_is_copied() {
+    if !require(Kind::Redis8) {
+        return;
+    }
+    let Some(kept) = Kept::start(Kind::Redis8, "save 3600 1", "") else { return };
+    let site = &kept.site;
+    site.fill(1000);
+    let before = Before::of(site);
+    redis::cmd("SAVE").exec(&mut site.connection()).unwrap();
+    // It is noticed long before this.
+    let wish = Wish { wait_max: Duration::from_secs(24 * 3600), ..supervised() };
+    let facts = site.facts(&wish);
+    let mut synchronised = 0;
+    let mut events = |event: RestartEvent| {
+        synchronised +=
+            i32::from(matches!(&event, RestartEvent::Step { name, .. } if *name == "sync"));
+        if synchronised == 2 {
+            let pid = site.info()["process_id"].parse().unwrap();
+            signal(pid, "-KILL").unwrap();
+            synchronised += 1;
+        }
+    };
+    let outcome = site.carry_out(&facts, &wish, Stop::default(), &mut events);
+    assert_eq!(outcome.status, RestartStatus::Failed, "{outcome:?}");
+    let undone = site.undo().unwrap();
+    let keys: u64 = redis::cmd("DBSIZE").query(&mut site.connection()).unwrap();
+    assert_eq!(keys, 1000 + 800, "{undone:?}");
+    kept.is_in_order(&before, &format!("{undone:?}"));
 }
 
 /// The supervisor cannot start the successor: `undo` restarts who serves, from what that one saves.

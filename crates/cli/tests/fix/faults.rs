@@ -1,6 +1,6 @@
 //! What can happen to a server in the middle of a fix: forks, stalls, restarts, limits, followers that fall behind.
 
-use super::{FILL_BYTES, Held, begin, fragmented, ours, settings, text};
+use super::{FILL_BYTES, Held, begin, fragmented, ours, set, settings, text};
 use redis::Connection;
 use std::time::Duration;
 use unfrag_testbed::deployment::Replicated;
@@ -8,10 +8,6 @@ use unfrag_testbed::workload::Workload;
 use unfrag_testbed::{Kind, Options, Server, measure, require, signal};
 
 const JEMALLOC: [Kind; 3] = [Kind::Redis6, Kind::Redis7, Kind::Redis8];
-
-fn set(connection: &mut Connection, name: &str, value: &str) {
-    redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(connection).unwrap();
-}
 
 /// How often the server was asked to copy, move or purge anything.
 fn work_done(connection: &mut Connection) -> String {
@@ -260,6 +256,26 @@ fn maxmemory_reached_in_the_middle_evicts_and_refuses_nothing() {
     assert_eq!(measure::field(&mut connection, "evicted_keys").unwrap(), 0);
     assert_eq!(measure::keys(&mut connection).unwrap(), keys);
     assert_eq!(ours(&mut connection), 0);
+}
+
+#[test]
+fn who_begins_to_listen_in_the_middle_does_not_hear_of_every_key() {
+    for args in [&["--only", "repack"][..], &["--only", "repack", "--allow"]] {
+        if !require(Kind::Redis7) {
+            return;
+        }
+        let state = tempfile::tempdir().unwrap();
+        let (server, mut connection) = fragmented(Kind::Redis7);
+        let digest = measure::digest(&mut connection).unwrap();
+        let run = Held::begin(state.path(), &server, &mut connection, args);
+        set(&mut connection, "notify-keyspace-events", "KA");
+        let output = run.end();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let is_left = text(&output).contains("keyspace notifications are on");
+        assert_eq!(is_left, !args.contains(&"--allow"), "{}", text(&output));
+        assert_eq!(ours(&mut connection), 0);
+        assert_eq!(measure::digest(&mut connection).unwrap(), digest);
+    }
 }
 
 /// A consumer that waits for a stream's next entry gets it, though the stream has moved meanwhile.

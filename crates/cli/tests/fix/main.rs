@@ -125,6 +125,10 @@ impl Drop for Held {
     }
 }
 
+fn set(connection: &mut Connection, name: &str, value: &str) {
+    redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(connection).unwrap();
+}
+
 fn is_changed(connection: &mut Connection, before: &[(String, String)]) -> bool {
     settings(connection) != before || ours(connection) > 0
 }

@@ -148,6 +148,8 @@ fn a_long_client_list_is_not_asked_for() {
     let [unread] = sample.unread.as_slice() else { panic!("{:?}", sample.unread) };
     assert!(unread.what == "CLIENT LIST" && unread.why.contains("1003 clients"), "{unread:?}");
     assert!(sample.commands.iter().all(|c| !c.command.starts_with("CLIENT LIST")));
+    assert!(sample.commands.iter().any(|c| c.command == "CLIENT INFO"), "{:?}", sample.commands);
+    assert!(sample.host.is_some());
 }
 
 #[test]

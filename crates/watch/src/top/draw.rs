@@ -245,8 +245,10 @@ fn gains(report: &Report) -> Line<'static> {
         ("repack", &r.repack),
         ("restart", &r.restart),
     ];
-    let said: Vec<String> =
-        all.iter().filter_map(|(name, e)| Some(format!("{name} {}", human(usable(e)?)))).collect();
+    let said: Vec<String> = all
+        .iter()
+        .filter_map(|(name, e)| Some(format!("{name} {}", human(usable(e).filter(|&b| b > 0)?))))
+        .collect();
     Line::from(if said.is_empty() {
         "nothing would give memory back here".to_owned()
     } else {

@@ -1,62 +1,18 @@
 //! Figures sent to a store by remote-write: to the real Prometheus, which is read back from and goes away in between; and to
 //! a stand-in for the answers that it never gives.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![expect(clippy::panic, reason = "a test that waited in vain says for what")]
-#![expect(clippy::print_stderr, reason = "a skip is said")]
-
+use crate::prometheus::charted;
+use crate::running::{Running, Watch, folder, get, has, until};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
 use unfrag_testbed::{Kind, Options, Server, measure, require, signal};
 
-/// Ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A watch with this configuration: the process, its address, and what it logs.
-struct Watch {
-    process: Running,
-    address: String,
-    talk: Receiver<String>,
-}
-
+/// What `/metrics` says of it.
 impl Watch {
-    fn start(folder: &Path, config: &str) -> Self {
-        let file = folder.join("watch.toml");
-        std::fs::write(&file, config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_unfrag"))
-            .args(["watch", "--listen", "127.0.0.1:0", "--config"])
-            .arg(&file)
-            .arg("--data")
-            .arg(folder.join("data"))
-            .env_remove("UNFRAG_REMOTE_WRITE_SECRET")
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let process = Running(child);
-        let (said, talk) = channel();
-        std::thread::spawn(move || {
-            // Until nobody listens any more.
-            lines.map_while(Result::ok).all(|line| said.send(line).is_ok());
-        });
-        let address = hear(&talk, "the page is at http://");
-        let address = address.split("http://").nth(1).unwrap().split('/').next().unwrap();
-        Self { process, address: address.to_owned(), talk }
-    }
-
     /// A sample of `/metrics`; 0 when it is not there.
     fn metric(&self, series: &str) -> u64 {
         let page = get(&self.address, "/metrics").unwrap();
@@ -74,42 +30,6 @@ impl Watch {
 
     fn pending(&self) -> u64 {
         self.metric("unfrag_watch_remote_write_pending_samples")
-    }
-
-    fn end(&mut self) {
-        signal(self.process.0.id(), "-TERM").unwrap();
-        assert!(self.process.0.wait().unwrap().success());
-    }
-}
-
-/// The next line with `wanted` in it.
-fn hear(talk: &Receiver<String>, wanted: &str) -> String {
-    let mut heard = vec![];
-    loop {
-        let line = talk
-            .recv_timeout(measure::PATIENCE)
-            .unwrap_or_else(|_| panic!("no `{wanted}` in {heard:#?}"));
-        if line.contains(wanted) {
-            return line;
-        }
-        heard.push(line);
-    }
-}
-
-fn get(address: &str, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    Some(text.split_once("\r\n\r\n")?.1.to_owned())
-}
-
-fn until(what: &str, mut found: impl FnMut() -> bool) {
-    let end = Instant::now() + measure::PATIENCE;
-    while !found() {
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -153,16 +73,13 @@ impl Store {
 
 #[test]
 fn prometheus_is_written_to_and_misses_nothing_while_it_is_away() {
-    if !require(Kind::Redis7) {
+    if !require(Kind::Redis7) || !has("prometheus") {
         return;
     }
-    if Command::new("prometheus").arg("--version").output().is_err() {
-        return eprintln!("skipped: no prometheus here");
-    }
     let server = Server::start(Kind::Redis7, &Options::default()).unwrap();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let mut watch = Watch::start(
+    let mut watch = Watch::configured(
         folder.path(),
         &format!(
             "targets = [\"{}\"]\ninterval = \"500ms\"\n\
@@ -172,10 +89,10 @@ fn prometheus_is_written_to_and_misses_nothing_while_it_is_away() {
         ),
     );
     // It is not there yet: figures wait, and that is said.
-    hear(&watch.talk, "they wait");
+    watch.hears("they wait");
     assert!(get(&watch.address, "/-/ready").unwrap().contains("figures are not sent"));
     let store = Store::start(folder.path(), &address);
-    hear(&watch.talk, "takes figures again");
+    watch.hears("takes figures again");
     let rss = format!("unfrag_layer_bytes{{layer=\"rss\",target=\"{}\"}}", server.address());
     until("the server's RSS", || !store.query(&rss).is_empty());
     let found = &store.query(&rss)[0];
@@ -183,16 +100,16 @@ fn prometheus_is_written_to_and_misses_nothing_while_it_is_away() {
     assert_eq!(found["metric"]["job"], "unfrag");
     assert!(found["metric"]["instance"].as_str().unwrap().ends_with(&format!(":{port}")));
     assert!(found["value"][1].as_str().unwrap().parse::<u64>().unwrap() > 1 << 20, "{found}");
-    until("a chart out of it", || chart(&watch.address));
+    until("a chart out of it", || charted(&watch.address) > 0);
 
     drop(store);
-    hear(&watch.talk, "they wait");
+    watch.hears("they wait");
     let at = watch.rounds();
     until("rounds that wait", || watch.rounds() >= at + 3 && watch.pending() > 0);
     let overview = get(&watch.address, "/api/v1/overview").unwrap();
     assert!(overview.contains("do not reach the store"), "{overview}");
     let store = Store::start(folder.path(), &address);
-    hear(&watch.talk, "takes figures again");
+    watch.hears("takes figures again");
     let last = watch.rounds();
     until("all that waited", || store.rounds().last().is_some_and(|n| *n >= last));
     let known = store.rounds();
@@ -211,16 +128,6 @@ fn prometheus_is_written_to_and_misses_nothing_while_it_is_away() {
     // A store that is slow just then misses it, which is said.
     let said = watch.talk.iter().any(|line| line.contains("the end came before"));
     assert!(said || store.rounds().last().is_some_and(|n| *n > last), "the end is written down");
-}
-
-/// Whether the server's chart has figures.
-fn chart(watch: &str) -> bool {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let path = format!("/api/v1/targets/1/history?from={}&until={now}", now - 300);
-    let text = get(watch, &path).unwrap_or_default();
-    let chart: Value = serde_json::from_str(text.trim()).unwrap_or_default();
-    let rss = chart.pointer("/means/rss").and_then(Value::as_array).cloned().unwrap_or_default();
-    rss.iter().any(|v| v.as_u64().is_some_and(|bytes| bytes > 1 << 20))
 }
 
 /// A request that the stand-in took.
@@ -268,9 +175,9 @@ fn what_is_busy_is_asked_again_and_what_is_refused_is_let_go_and_said_once() {
         "400 Bad",
         "204 Fine",
     ]);
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     std::fs::write(folder.path().join("secret"), "canary-0123456789\n").unwrap();
-    let watch = Watch::start(
+    let watch = Watch::configured(
         folder.path(),
         // Nothing is there: that is something to tell, too.
         &format!(
@@ -295,7 +202,7 @@ fn what_is_busy_is_asked_again_and_what_is_refused_is_let_go_and_said_once() {
     assert!(requests[0].body == requests[1].body && requests[1].body == requests[2].body);
     let after = |n: usize| requests[n].body != requests[n + 1].body;
     assert!(after(2) && after(3) && after(4), "what was refused is not sent again");
-    let mut log = vec![hear(&watch.talk, "they wait")];
+    let mut log = vec![watch.hears("they wait")];
     let mut lines = || {
         let line = watch.talk.recv_timeout(measure::PATIENCE).unwrap();
         log.push(line.clone());
@@ -316,13 +223,13 @@ fn what_is_busy_is_asked_again_and_what_is_refused_is_let_go_and_said_once() {
 fn a_store_that_hangs_does_not_hold_up_the_end_and_what_is_lost_is_said() {
     // It takes connections, and never answers.
     let hung = TcpListener::bind("127.0.0.1:0").unwrap();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let url = format!("http://{}/", hung.local_addr().unwrap());
-    let mut watch = Watch::start(
+    let mut watch = Watch::configured(
         folder.path(),
         &format!("targets = [\"127.0.0.1:1\"]\n[remote_write]\nurl = \"{url}\"\n"),
     );
     until("figures that wait", || watch.pending() > 0);
     watch.end();
-    hear(&watch.talk, "the end came before");
+    watch.hears("the end came before");
 }
