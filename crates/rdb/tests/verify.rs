@@ -189,14 +189,35 @@ fn all_problems_are_told_with_their_keys() {
     assert_eq!(summary(&streamed(&bytes, &[5])), summary(&report));
 }
 
+/// What is said of a stream with a changed byte or two.
+fn told_of_stream(change: &dyn Fn(&mut Vec<u8>)) -> Vec<String> {
+    let mut bytes =
+        support::stream(Encoder::new("REDIS0011").byte(254).length(0).key(21, "s"), 3).end();
+    change(&mut bytes);
+    whole(&bytes).problems.iter().map(|p| p.message.clone()).collect()
+}
+
+#[test]
+fn ids_of_a_stream_ascend_to_its_last() {
+    let tell = |found: &[u8], at: usize, byte: u8| {
+        told_of_stream(&|bytes| {
+            let places: Vec<usize> =
+                (0..bytes.len()).filter(|&n| bytes[n..].starts_with(found)).collect();
+            assert_eq!(places.len(), 1, "{found:?}");
+            bytes[places[0] + at] = byte;
+        })
+    };
+    // Two live entries, and 1005-0 as the last id: one less.
+    let told = tell(&[2, 0x43, 0xed, 0], 2, 0xec);
+    assert!(told.iter().any(|message| message.contains("last id is below")), "{told:?}");
+    // The third entry, 1005-0 with a field `g` of its own: 1000-0, behind 1000-1.
+    let told = tell(&[0, 1, 5, 1, 0, 1, 1, 1, 0x81, b'g'], 2, 0);
+    assert!(told.iter().any(|message| message.contains("not ascending")), "{told:?}");
+}
+
 #[test]
 fn groups_are_held_against_their_consumers() {
-    let tell = |change: &dyn Fn(&mut Vec<u8>)| {
-        let mut bytes =
-            support::stream(Encoder::new("REDIS0011").byte(254).length(0).key(21, "s"), 3).end();
-        change(&mut bytes);
-        whole(&bytes).problems.iter().map(|p| p.message.clone()).collect::<Vec<_>>()
-    };
+    let tell = told_of_stream;
     assert_eq!(tell(&|_| ()), Vec::<String>::new());
     // The last id belongs to bob: make it one that the group does not know.
     let told = tell(&|bytes| {

@@ -113,10 +113,15 @@ pub(super) fn value<I: Input, V: Visitor>(
     scratch: &mut Scratch,
     visitor: &mut V,
 ) -> Result<(), Flaw> {
-    let live = nodes(input, scratch, visitor)?;
+    let mut newest = None;
+    let live = nodes(input, scratch, visitor, &mut newest)?;
     let offset = input.offset();
     let meta = meta(generation, input)?;
     visitor.on(Event::Stream(Part::Meta(meta)));
+    // XADD would take ids that are there already; XSETID refuses to make such a stream.
+    if newest.is_some_and(|newest| newest > meta.last) {
+        visitor.flaw(bad(offset, "its last id is below an entry's"));
+    }
     // Only a visitor that opened every node knows the true count.
     if let Some(live) = live.filter(|&live| live != meta.length) {
         visitor.flaw(Flaw::new(offset, FlawKind::StreamCount(meta.length, live)));
@@ -130,11 +135,12 @@ pub(super) fn value<I: Input, V: Visitor>(
     Ok(())
 }
 
-/// The listpacks; returns the live entries if all of them were opened and sound.
+/// The listpacks; returns the live entries if all of them were opened and sound. `newest` becomes the last id in them.
 fn nodes<I: Input, V: Visitor>(
     input: &mut I,
     scratch: &mut Scratch,
     visitor: &mut V,
+    newest: &mut Option<Id>,
 ) -> Result<Option<u64>, Flaw> {
     let count = length::count(input, 2)?;
     visitor.on(Event::Stream(Part::Nodes(count)));
@@ -150,7 +156,7 @@ fn nodes<I: Input, V: Visitor>(
         let mut found = None;
         visitor.on(Event::Stream(Part::Node(master)));
         blob(Encoding::StreamListpack, input, scratch, visitor, |bytes, place, visitor| {
-            found = Some(node(bytes, place, master, visitor)?);
+            found = Some(node(bytes, place, master, visitor, newest)?);
             Ok(())
         })?;
         live = live.zip(found).map(|(live, found)| live.saturating_add(found));
@@ -174,7 +180,13 @@ fn master_id<I: Input, V: Visitor>(input: &mut I, visitor: &mut V) -> Result<Id,
 }
 
 /// One listpack of entries; returns how many of them live.
-fn node<V: Visitor>(bytes: &[u8], place: Place, master: Id, visitor: &mut V) -> Result<u64, Flaw> {
+fn node<V: Visitor>(
+    bytes: &[u8],
+    place: Place,
+    master: Id,
+    visitor: &mut V,
+    newest: &mut Option<Id>,
+) -> Result<u64, Flaw> {
     let mut entries = listpack::Entries::new(bytes, place)?;
     let wrong = |entries: &listpack::Entries<'_>, what| entries.flaw(FlawKind::BadStream(what));
     let live = natural(&mut entries)?;
@@ -191,7 +203,11 @@ fn node<V: Visitor>(bytes: &[u8], place: Place, master: Id, visitor: &mut V) -> 
         return Err(wrong(&entries, "a node has no live entries"));
     }
     for _ in 0..live.saturating_add(deleted) {
-        let is_deleted = entry(&mut entries, master, fields, visitor)?;
+        let (id, is_deleted) = entry(&mut entries, master, fields, visitor)?;
+        if newest.is_some_and(|newest| id <= newest) {
+            return Err(wrong(&entries, "entries are not ascending"));
+        }
+        *newest = Some(id);
         if is_deleted {
             deleted = deleted
                 .checked_sub(1)
@@ -217,7 +233,7 @@ fn entry<V: Visitor>(
     master: Id,
     master_fields: u64,
     visitor: &mut V,
-) -> Result<bool, Flaw> {
+) -> Result<(Id, bool), Flaw> {
     let flags = entries.integer()?;
     let id = Id {
         ms: master.ms.wrapping_add_signed(entries.integer()?),
@@ -242,7 +258,7 @@ fn entry<V: Visitor>(
     if u64::try_from(entries.integer()?) != Ok(elements) {
         return Err(wrong);
     }
-    Ok(deleted)
+    Ok((id, deleted))
 }
 
 fn id<I: Input>(input: &mut I) -> Result<Id, Flaw> {
