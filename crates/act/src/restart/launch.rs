@@ -9,7 +9,7 @@ use crate::restart::boot::Boot;
 use crate::restart::configuration::{Configuration, line};
 use crate::restart::facts::Module;
 use crate::restart::preflight;
-use crate::restart::process::{Process, ProcessId};
+use crate::restart::process::Process;
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
@@ -89,14 +89,13 @@ pub(crate) async fn rehearse(
         text.push_str("tls-port 0\n");
     }
     let log = folder.path().join("log");
+    let watch = Watch::over(folder.path());
     let mut child = spawn(boot, None, &text, process, Some(&log)).map_err(|e| e.to_string())?;
-    let watch = Watch::over(&child, folder.path());
     let address = Address::Unix(folder.path().join("s"));
     let looked = look_at(&mut child, &address, options, &password).await;
-    // First: a number that is free again is not to be killed.
-    drop(watch);
     let _ = child.kill();
     let _ = child.wait();
+    drop(watch);
     let (info, configuration, modules, users) = looked.map_err(|why| {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let last = text.lines().filter(|l| !l.trim().is_empty()).collect::<Vec<_>>();
@@ -126,17 +125,20 @@ fn link_acl_file(boot: &Boot, process: &Process, folder: &Path) {
 struct Watch(Option<Child>);
 
 impl Watch {
-    fn over(child: &Child, folder: &Path) -> Self {
-        /// Its input ends with us. The start tells the process from one that took its number since: field 22 of its
-        /// stat, the 20th behind the name.
+    /// Before the process is started, or there would be a moment in which nobody ends it.
+    fn over(folder: &Path) -> Self {
+        /// Its input ends with us. The process is the one that prints into the folder; one that is being started just then
+        /// does so a moment later.
         const SCRIPT: &str = r#"cat >/dev/null
-            set -- "$1" "$2" "$3" $(sed 's/.*)//' "/proc/$1/stat")
-            [ "${23}" = "$2" ] && kill -9 "$1"
-            rm -rf "$3""#;
-        let Some(id) = ProcessId::of(child.id()) else { return Self(None) };
+            for round in 1 2 3; do
+                for out in /proc/[0-9]*/fd/1; do
+                    [ "$out" -ef "$1/log" ] && pid="${out#/proc/}" && kill -9 "${pid%%/*}"
+                done
+                sleep 0.3
+            done
+            rm -rf "$1""#;
         let mut command = Command::new("sh");
-        command.args(["-c", SCRIPT, "sh", &id.pid.to_string(), &id.started_ticks.to_string()]);
-        command.arg(folder).current_dir("/").stdin(Stdio::piped());
+        command.args(["-c", SCRIPT, "sh"]).arg(folder).current_dir("/").stdin(Stdio::piped());
         command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         // Without it a rehearsal is only not cleaned up after a kill.
         Self(command.spawn().ok())
