@@ -13,7 +13,9 @@ import tempfile
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 UNFRAG, EXAMPLES, SERVERS = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 TARGETS = int(os.environ.get("TARGETS", "1000"))
@@ -73,8 +75,8 @@ def server_binary():
     sys.exit("no real server: run `make servers`")
 
 
-def watch(folder, fleet):
-    child = spawn([UNFRAG, "watch", "--fleet", fleet, "--listen", f"127.0.0.1:{LISTEN}", "--data", folder, "--log-level", "error"])
+def watch(folder, fleet, *more):
+    child = spawn([UNFRAG, "watch", "--fleet", fleet, "--listen", f"127.0.0.1:{LISTEN}", "--data", folder, "--log-level", "error", *more])
     until("the watch", 30, lambda: get(f"http://127.0.0.1:{LISTEN}/-/ready"))
     return child
 
@@ -82,6 +84,52 @@ def watch(folder, fleet):
 def looked_at():
     text = get(f"http://127.0.0.1:{LISTEN}/metrics")[1].decode()
     return sum(line.startswith("unfrag_up{") and line.endswith(" 1") for line in text.splitlines()) >= TARGETS
+
+
+def busy(child):
+    """The share of a core that it takes, once it has settled."""
+    until("every target", 120, looked_at)
+    time.sleep(30)
+    before, begun = cpu_s(child.pid), time.monotonic()
+    time.sleep(SECONDS)
+    return (cpu_s(child.pid) - before) / (time.monotonic() - begun)
+
+
+class Sink(BaseHTTPRequestHandler):
+    """A store that takes everything and keeps nothing."""
+
+    protocol_version = "HTTP/1.1"
+    sizes = []
+
+    def do_POST(self):
+        length = int(self.headers["Content-Length"])
+        self.rfile.read(length)
+        Sink.sizes.append(length)
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def written_to(folder, fleet, alone):
+    """The same watch, which sends its figures away as well."""
+    sink = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
+    Thread(target=sink.serve_forever, daemon=True).start()
+    config = folder / "watch.toml"
+    config.write_text(f'[remote_write]\nurl = "http://127.0.0.1:{sink.server_port}/write"\n')
+    child = watch(folder / "written", fleet, "--config", config)
+    share = busy(child)
+    page = get(f"http://127.0.0.1:{LISTEN}/metrics")[1].decode()
+    of = lambda name: float(next(line for line in page.splitlines() if line.startswith(name)).rsplit(" ", 1)[1])
+    rounds, sent = of("unfrag_watch_remote_write_rounds_total"), of('unfrag_watch_remote_write_samples_total{result="sent"}')
+    print(
+        f"with remote-write every 15 s: {share * 100:.1f} % of a core ({(share - alone) * 100:+.1f}), RSS {rss_mb(child.pid):.0f} MB, highest "
+        f"{rss_mb(child.pid, 'VmHWM'):.0f} MB; a round is {sent / rounds:.0f} samples, {sum(Sink.sizes) / rounds / 1e6:.2f} MB in {len(Sink.sizes) / rounds:.0f} requests"
+    )
+    child.terminate()
+    child.wait()
+    sink.shutdown()
 
 
 def main():
@@ -102,11 +150,7 @@ def main():
     print(f"{TARGETS} targets: {REAL} real {name}, {TARGETS - REAL} of the stand-in; {os.cpu_count()} cores")
 
     child = watch(folder / "data", fleet)
-    until("every target", 120, looked_at)
-    time.sleep(30)
-    before, begun = cpu_s(child.pid), time.monotonic()
-    time.sleep(SECONDS)
-    share = (cpu_s(child.pid) - before) / (time.monotonic() - begun)
+    share = busy(child)
     looks = TARGETS / 10
     print(f"unfrag watch: {share * 100:.1f} % of a core over {SECONDS} s ({share / looks * 1000:.2f} ms a target and look), RSS {rss_mb(child.pid):.0f} MB", flush=True)
     scrapes = [get(f"http://127.0.0.1:{LISTEN}/metrics") for _ in range(10)]
@@ -118,6 +162,7 @@ def main():
     child.terminate()
     child.wait()
     print(f"ends in {time.monotonic() - begun:.2f} s")
+    written_to(folder, fleet, share)
 
     exporter = shutil.which("prometheus-redis-exporter")
     if exporter:

@@ -8,9 +8,11 @@ mod rights;
 mod sampling;
 mod tls;
 
+use std::net::TcpStream;
+use unfrag_client::sample::MAX_CLIENTS_LISTED;
 use unfrag_client::{Address, ClientError, ConnectOptions, SampleOptions, connect, sample};
 use unfrag_model::Sample;
-use unfrag_testbed::{Kind, Options, Server, require};
+use unfrag_testbed::{Kind, Options, Server, measure, require};
 
 /// A password that must never be seen again.
 const CANARY: &str = "canary-1f9d03";
@@ -37,6 +39,18 @@ fn read(address: &Address, options: &ConnectOptions) -> Result<Sample, ClientErr
         let mut connection = connect(address, options).await?;
         sample(&mut connection, &SampleOptions::default()).await
     })
+}
+
+/// One connection more than are listed, and the one that counted them.
+fn crowd(server: &Server) -> (Vec<TcpStream>, redis::Connection) {
+    let connect = |_| TcpStream::connect(("127.0.0.1", server.port())).expect("connected");
+    let all: Vec<_> = (0..=MAX_CLIENTS_LISTED).map(connect).collect();
+    let mut own = server.connection().expect("a connection");
+    measure::wait_until("the connections", || {
+        Ok(measure::field(&mut own, "connected_clients")? > all.len() as u64)
+    })
+    .expect("all connected");
+    (all, own)
 }
 
 /// The error, after a look that no secret is in it.

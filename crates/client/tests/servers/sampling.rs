@@ -1,8 +1,7 @@
 //! Every reading, from every kind of server, over every way in.
 
-use super::{CANARY, address, block_on, read, start};
+use super::{CANARY, address, block_on, crowd, read, start};
 use std::collections::BTreeSet;
-use unfrag_client::sample::MAX_CLIENTS_LISTED;
 use unfrag_client::{Address, ConnectOptions, SampleOptions, connect, sample as take};
 use unfrag_model::{Flavor, Sample};
 use unfrag_testbed::{Kind, Options, measure};
@@ -135,14 +134,7 @@ fn few_commands_and_none_that_walks_the_keyspace() {
 #[test]
 fn a_long_client_list_is_not_asked_for() {
     let Some(server) = start(Kind::Redis8, &Options::default()) else { return };
-    let connections: Vec<_> = (0..=MAX_CLIENTS_LISTED)
-        .map(|_| std::net::TcpStream::connect(("127.0.0.1", server.port())).expect("connected"))
-        .collect();
-    let mut own = server.connection().expect("a connection");
-    measure::wait_until("the connections", || {
-        Ok(measure::field(&mut own, "connected_clients")? > connections.len() as u64)
-    })
-    .expect("all connected");
+    let _crowd = crowd(&server);
     let sample = read(&address(&server), &ConnectOptions::default()).expect("a sample");
     assert_eq!(sample.clients, None);
     let [unread] = sample.unread.as_slice() else { panic!("{:?}", sample.unread) };
