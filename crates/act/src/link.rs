@@ -182,20 +182,30 @@ impl Link {
             Err(error) if error.is_reply() => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let wanted = format!(" name={ACTING_NAME} ");
-        let others: Vec<&str> = list.lines().filter(|l| l.contains(&wanted)).collect();
-        if others.len() > 1 {
-            let who = others
-                .iter()
-                .filter_map(|l| l.split(" addr=").nth(1)?.split(' ').next())
-                .collect::<Vec<_>>()
-                .join(", ");
+        if let Some(who) = others(&list) {
             let _ = self.connection.call(&["CLIENT", "SETNAME", CLIENT_NAME]).await;
             let how = "end it where it runs (Ctrl-C; `unfrag fix --abort` for a fix)";
             return Err(ActError::Busy { who, how });
         }
         Ok(())
     }
+}
+
+/// Where the others are that act on this server, by a list of its clients in which we are as well.
+fn others(list: &str) -> Option<String> {
+    let wanted = format!(" name={ACTING_NAME} ");
+    let mut acting: Vec<&str> = list.lines().filter(|l| l.contains(&wanted)).collect();
+    if acting.len() < 2 {
+        return None;
+    }
+    // Who asked for the list is in it as asking for it. Another one may have done so last as well, a moment ago: then
+    // there is no telling them apart, and all are named.
+    let asks = |l: &&str| l.split(' ').any(|f| matches!(f, "cmd=client" | "cmd=client|list"));
+    if acting.iter().filter(|l| asks(l)).count() == 1 {
+        acting.retain(|l| !asks(l));
+    }
+    let addresses = acting.iter().filter_map(|l| l.split(" addr=").nth(1)?.split(' ').next());
+    Some(addresses.collect::<Vec<_>>().join(", "))
 }
 
 fn info_of(reply: &redis::Value) -> Info {
@@ -212,4 +222,28 @@ pub(crate) fn is_forking(info: &Info) -> bool {
 /// Bytes of small free regions, by the server's own figures, comparable between two readings of one server.
 pub(crate) fn waste(info: &Info) -> u64 {
     info.signed("allocator_frag_bytes").and_then(|b| u64::try_from(b).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_others_on_a_server_are_named_and_not_we() {
+        let client = |port: u16, name: &str, command: &str| {
+            format!(
+                "id={port} addr=h:{port} laddr=h:6379 fd=8 name={name} age=0 idle=0 cmd={command} user=default\n"
+            )
+        };
+        let (they, we) = (client(1, ACTING_NAME, "evalsha"), client(2, ACTING_NAME, "client|list"));
+        let app = client(3, "app", "client|list");
+        assert_eq!(others(&(we.clone() + &app)), None);
+        assert_eq!(others(&(they.clone() + &we + &app)), Some("h:1".to_owned()));
+        // Before 7.0 without the subcommand.
+        let we = client(2, ACTING_NAME, "client");
+        assert_eq!(others(&(they + &we)), Some("h:1".to_owned()));
+        // Two that come at the same moment have both asked last.
+        let they = client(1, ACTING_NAME, "client");
+        assert_eq!(others(&(they + &we)), Some("h:1, h:2".to_owned()));
+    }
 }
