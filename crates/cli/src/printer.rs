@@ -39,7 +39,15 @@ impl Printer {
 
     /// What stdout can show.
     pub(crate) fn paint(&self) -> Paint {
-        let terminal = std::io::stdout().is_terminal();
+        self.paint_on(std::io::stdout().is_terminal())
+    }
+
+    /// What stderr can show: it may go to a file while stdout is a terminal, and the other way round.
+    pub(crate) fn talk_paint(&self) -> Paint {
+        self.paint_on(std::io::stderr().is_terminal())
+    }
+
+    fn paint_on(&self, terminal: bool) -> Paint {
         let color = match self.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,

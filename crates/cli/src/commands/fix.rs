@@ -16,8 +16,11 @@ use unfrag_act::{
 };
 use unfrag_client::{Address, ConnectOptions, DiscoverOptions, SurveyOptions, Target, survey};
 use unfrag_diagnose::diagnose;
-use unfrag_model::Report;
-use unfrag_model::text::printable;
+use unfrag_model::text::{printable, wrap};
+use unfrag_model::{Report, Sample};
+
+/// Of lines that are said before there is anything to show.
+const TALK_WIDTH: usize = 80;
 
 /// Its turn did not come.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +73,7 @@ fn fix(args: &FixArgs, printer: &Printer) -> anyhow::Result<Exit> {
         });
         return Ok(Exit::Fine);
     }
-    let shown = render::plans(&plans, printer.paint(), false);
+    let shown = render::plans(&plans, printer.talk_paint(), false);
     printer.talk(shown.trim_end());
     if plans.iter().all(|p| p.steps.is_empty()) {
         return nothing_to_do(args, &patients, printer);
@@ -111,7 +114,7 @@ fn exit(end: &End) -> Exit {
 
 async fn patients(args: &FixArgs, printer: &Printer) -> anyhow::Result<Vec<Patient>> {
     let named = args.connect.named()?;
-    let mut patients = vec![];
+    let mut patients: Vec<Patient> = vec![];
     for warning in &named.warnings {
         printer.talk(&format!("warning: {warning}"));
     }
@@ -123,8 +126,16 @@ async fn patients(args: &FixArgs, printer: &Printer) -> anyhow::Result<Vec<Patie
             ..SurveyOptions::default()
         };
         let found = survey(&[(target.clone(), options.clone())], &survey_options).await;
+        // Not worked on: what is known of and cannot be reached must not go by in silence.
+        for problem in &found.problems {
+            let (what, why) = (printable(&problem.what), printable(&problem.why));
+            printer.talk(&wrap(&format!("warning: left out: {what}: {why}"), TALK_WIDTH, 9));
+        }
         for reading in found.readings {
             let mut sample = reading.result?;
+            if is_known(&patients, &sample, printer) {
+                continue;
+            }
             if let Some(path) = &args.snapshot {
                 if !patients.is_empty() {
                     let message = "--snapshot belongs to one server: name one";
@@ -145,7 +156,26 @@ async fn patients(args: &FixArgs, printer: &Printer) -> anyhow::Result<Vec<Patie
             patients.push(Patient { plan, report, address, options, is_replica });
         }
     }
+    if patients.is_empty() {
+        let message = "no server was found that could be worked on";
+        return Err(UsageError { message: message.to_owned() }.into());
+    }
     Ok(patients)
+}
+
+/// Two names for one process: once the first is worked on, the plan of the second would speak of a heap that is gone.
+fn is_known(patients: &[Patient], sample: &Sample, printer: &Printer) -> bool {
+    let run_id = sample.info.text("run_id").unwrap_or_default();
+    let Some(known) = patients.iter().find(|p| !run_id.is_empty() && p.plan.run_id == run_id)
+    else {
+        return false;
+    };
+    let (name, first) = (printable(&sample.target), printable(&known.plan.target));
+    if name != first {
+        let text = format!("{name} is the same server as {first}: worked on once");
+        printer.talk(&wrap(&text, TALK_WIDTH, 2));
+    }
+    true
 }
 
 fn bounds(args: &FixArgs) -> Bounds {
@@ -287,10 +317,11 @@ impl<'a> Speaker<'a> {
             Event::Progress(progress) => {
                 let due = self.last.is_none_or(|last| last.elapsed() >= QUIET);
                 if self.is_terminal || due {
+                    let width = self.printer.talk_paint().width;
                     let text = if self.is_terminal {
-                        render::progress_short(progress, self.budget_us)
+                        render::progress_short(progress, self.budget_us, width)
                     } else {
-                        render::progress(progress, self.budget_us, self.printer.paint().width)
+                        render::progress(progress, self.budget_us, width)
                     };
                     self.printer.progress(&text);
                     self.last = Some(Instant::now());

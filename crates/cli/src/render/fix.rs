@@ -6,10 +6,10 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use unfrag_act::execute::Progress;
 use unfrag_act::history::Score;
-use unfrag_act::outcome::StepOutcome;
+use unfrag_act::outcome::{Skipped, StepOutcome};
 use unfrag_act::plan::{Setting, Step};
 use unfrag_act::{Outcome, Plan, Status, Undone};
-use unfrag_model::text::{counted, cut, printable, wrap};
+use unfrag_model::text::{columns, counted, printable, wrap};
 use unfrag_model::{human, signed_human};
 
 /// The plans, before anything is done; `whole` with every command.
@@ -67,12 +67,11 @@ fn plan(plan: &Plan, paint: Paint, whole: bool) -> String {
         lines.push(format!("  {}", wrap(&text, paint.width, 2)));
     }
     if plan.steps.is_empty() && plan.needs_restart {
-        lines.push(format!(
-            "  {} only a fresh process helps here{}: unfrag restart --mode swap",
-            paint.arrow(),
-            plan.restart_gives_bytes
-                .map_or_else(String::new, |b| format!(", and gives {}", human(b)))
-        ));
+        let gives = plan.restart_gives_bytes;
+        let gives = gives.map_or_else(String::new, |b| format!(", and gives {}", human(b)));
+        let text = format!("only a fresh process helps here{gives}:");
+        lines.push(format!("  {} {}", paint.arrow(), wrap(&text, paint.width, 4)));
+        lines.push("    unfrag restart --mode swap".to_owned());
     }
     if plan.steps.iter().any(|s| !s.settings.is_empty()) {
         lines
@@ -105,20 +104,28 @@ fn still_to_be_had(o: &Outcome, left: &str) -> String {
     }
 }
 
-/// The same in 79 columns, for the one line that is drawn again and again.
-pub(crate) fn progress_short(p: &Progress, budget_us: u64) -> String {
+/// The same in one line that is drawn again and again: it must not reach the terminal's edge. What matters least goes
+/// first where all of it is too long.
+pub(crate) fn progress_short(p: &Progress, budget_us: u64, width: usize) -> String {
     let added = p.latency.p999.saturating_sub(p.baseline.p999);
     let done = p.done.map_or_else(String::new, |d| format!(" {:.0} %", d * 100.0));
-    let line = format!(
-        "  {}{done} · rss {} · waste {} · p99.9 +{:.1} of {:.1} ms · {} left",
-        p.remedy.name(),
-        human(p.rss),
-        human(p.waste),
-        added as f64 / 1000.0,
-        budget_us as f64 / 1000.0,
-        time(p.left.as_secs())
-    );
-    cut(&line, 79)
+    let (added, budget) = (added as f64 / 1000.0, budget_us as f64 / 1000.0);
+    // Each with how little it matters.
+    let mut parts = vec![
+        (0, format!("{}{done}", p.remedy.name())),
+        (2, format!("rss {}", human(p.rss))),
+        (4, format!("waste {}", human(p.waste))),
+        (1, format!("p99.9 +{added:.1}/{budget:.1} ms")),
+        (3, format!("{} left", time(p.left.as_secs()))),
+    ];
+    for least in [4, 3, 2, 1] {
+        let line = parts.iter().map(|(_, part)| part.as_str()).collect::<Vec<_>>().join(" · ");
+        if columns(&line) < width {
+            return line;
+        }
+        parts.retain(|(rank, _)| *rank != least);
+    }
+    parts.into_iter().map(|(_, part)| part).collect()
 }
 
 /// RSS, waste, latency against the budget, time left, in columns.
@@ -185,10 +192,7 @@ fn outcome(o: &Outcome, paint: Paint) -> String {
     lines.extend(o.steps.iter().map(|s| step(s, paint)));
     lines.push(String::new());
     lines.extend(restored(o).iter().map(|said| format!("  {}", wrap(said, paint.width, 2))));
-    for s in &o.skipped {
-        let text = format!("not done: {}: {}", printable(&s.what), printable(&s.why));
-        lines.push(format!("  {}", wrap(&text, paint.width, 2)));
-    }
+    lines.extend(not_done(&o.skipped).iter().map(|s| format!("  {}", wrap(s, paint.width, 2))));
     if let Some(left) = o.still_to_be_had() {
         let left = human(left);
         lines.push(format!("  {}", wrap(&still_to_be_had(o, &left), paint.width, 2)));
@@ -246,6 +250,27 @@ fn step(s: &StepOutcome, paint: Paint) -> String {
         " ".repeat(6),
         wrap(&printable(&s.note), paint.width, 6)
     )
+}
+
+/// What was not touched, a sentence for each reason: a hundred keys of a module's type are one piece of news.
+fn not_done(skipped: &[Skipped]) -> Vec<String> {
+    const NAMED: usize = 3;
+    let mut by_reason: Vec<(&str, Vec<String>)> = vec![];
+    for s in skipped {
+        match by_reason.iter_mut().find(|(why, _)| *why == s.why) {
+            Some((_, whats)) => whats.push(printable(&s.what)),
+            None => by_reason.push((&s.why, vec![printable(&s.what)])),
+        }
+    }
+    let sentence = |(why, whats): (&str, Vec<String>)| {
+        let more = match whats.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        let named = whats.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
+        format!("not done: {named}{more}: {}", printable(why))
+    };
+    by_reason.into_iter().map(sentence).collect()
 }
 
 /// What became of the settings, a sentence for each kind of end.
@@ -412,4 +437,46 @@ pub(crate) fn error_json(
 ) -> Result<String, serde_json::Error> {
     let schema = if dry_run { "unfrag.plan/1" } else { SCHEMA };
     json(&NotBegun::of(schema, None, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unfrag_act::RemedyName;
+    use unfrag_act::probe::Percentiles;
+
+    #[test]
+    fn many_keys_left_alone_for_one_reason_are_one_sentence() {
+        let of = |what: String, why: &str| Skipped { what, why: why.to_owned() };
+        let keys = (0..20).map(|n| of(format!("key g{n} in db 0"), "no copy of it"));
+        let mut all = vec![of("defrag".to_owned(), "refused")];
+        all.extend(keys);
+        assert_eq!(
+            not_done(&all),
+            [
+                "not done: defrag: refused",
+                "not done: key g0 in db 0, key g1 in db 0, key g2 in db 0 and 17 more: no copy of it"
+            ]
+        );
+    }
+
+    /// A line that wraps is not drawn over: each second would leave one behind.
+    #[test]
+    fn the_living_line_stays_within_a_narrow_terminal() {
+        let progress = Progress {
+            remedy: RemedyName::Repack,
+            rss: 44 << 20,
+            waste: 19 << 20,
+            waste_per_s: 0,
+            latency: Percentiles::default(),
+            baseline: Percentiles::default(),
+            left: std::time::Duration::from_secs(840),
+            done: Some(0.5),
+        };
+        let line = |width| progress_short(&progress, 5000, width);
+        let whole = "repack 50 % · rss 44.0 MiB · waste 19.0 MiB · p99.9 +0.0/5.0 ms · 14 min left";
+        assert_eq!([line(100), line(80)], [whole, whole]);
+        assert_eq!(line(60), "repack 50 % · rss 44.0 MiB · p99.9 +0.0/5.0 ms");
+        assert_eq!(line(40), "repack 50 % · p99.9 +0.0/5.0 ms");
+    }
 }

@@ -5,7 +5,7 @@ use redis::Connection;
 use serde_json::Value as Json;
 use unfrag_testbed::deployment::{Cluster, Replicated};
 use unfrag_testbed::workload::Workload;
-use unfrag_testbed::{Kind, Options, measure, require};
+use unfrag_testbed::{Kind, Options, Server, measure, require};
 
 /// Of 60,000 keys of 700 bytes, each node takes its own (the others are answered with MOVED) and deletes two thirds.
 fn fill_and_thin(connection: &mut Connection) {
@@ -94,4 +94,43 @@ fn a_replica_goes_before_its_primary_and_both_heaps_shrink() {
     assert_eq!((settings(&mut primary), settings(&mut replica)), set_before);
     assert_eq!(measure::digest(&mut primary).unwrap(), digest);
     assert_eq!(measure::digest(&mut replica).unwrap(), digest);
+}
+
+/// An inventory often has a server under its name and under its address.
+#[test]
+fn a_server_named_twice_is_worked_on_once() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let server = Server::start(Kind::Redis7, &Options::default()).unwrap();
+    let other_name = format!("localhost:{}", server.port());
+    let args = ["fix", &server.address(), &other_name, "--dry-run", "-o", "json"];
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_unfrag"))
+        .env("XDG_STATE_HOME", state.path())
+        .args(args)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let plans: Json = serde_json::from_slice(&output.stdout).unwrap();
+    let targets: Vec<&str> =
+        plans.as_array().unwrap().iter().map(|p| p["target"].as_str().unwrap()).collect();
+    assert_eq!(targets, [server.address()]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(&other_name) && said.contains("the same server"), "{said}");
+}
+
+/// Nothing found is not the same as nothing to do.
+#[test]
+fn a_sentinel_that_watches_nobody_is_no_success() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let files = vec![("sentinel.conf".to_owned(), vec![])];
+    let options = Options { sentinel: true, files, ..Options::default() };
+    let sentinel = Server::start(Kind::Redis7, &options).unwrap();
+    let output = unfrag(state.path(), &sentinel, &["fix", "--dry-run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("watches no primary"), "{}", text(&output));
 }
