@@ -259,6 +259,7 @@ impl Work<'_> {
             Some(failed) => failed,
             None if self.stop.is_set() => Status::Stopped,
             None if Instant::now() >= self.deadline => Status::Bounded,
+            None if outcome::are_refused(&steps) => Status::Refused,
             None => Status::Done,
         };
         let mut skipped = outcome::skipped(self.plan);

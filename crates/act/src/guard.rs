@@ -81,6 +81,10 @@ fn repack(report: &Report, sample: &Sample) -> Vec<Reason> {
         )];
     }
     let mut reasons: Vec<Reason> = report.reclaim.repack.unavailable.iter().map(hard).collect();
+    // It is looked at again before every batch; but nobody should be asked to agree to what is known to end at once.
+    if let Some(why) = crate::remedy::repack::no_room(info, report.layers.limit) {
+        reasons.push(hard(why));
+    }
     let clients = sample.clients.as_ref();
     let tracking = clients.map_or(0, |c| c.tracking).max(tracking(info));
     let events = sample.config.text("notify-keyspace-events").unwrap_or_default();
@@ -107,9 +111,11 @@ pub(crate) fn listeners(events: &str, tracking: u64) -> Vec<String> {
         ));
     }
     if tracking > 0 {
-        all.push(format!(
-            "{tracking} clients cache on their side (CLIENT TRACKING): each key would be invalidated"
-        ));
+        let who = match tracking {
+            1 => "a client caches on its side".to_owned(),
+            n => format!("{n} clients cache on their side"),
+        };
+        all.push(format!("{who} (CLIENT TRACKING): each key would be invalidated"));
     }
     all
 }

@@ -1,5 +1,6 @@
 //! [`Outcome`]: what was done, what it gave back, and what was put back. Its JSON form is `unfrag.fix/1`.
 
+use crate::plan::WORTHWHILE_BYTES;
 use crate::probe::Percentiles;
 use crate::settings::Restored;
 use crate::{Plan, RemedyName};
@@ -131,13 +132,20 @@ impl Outcome {
 
     /// True when every step that was tried was refused.
     pub fn is_refused(&self) -> bool {
-        !self.steps.is_empty() && self.steps.iter().all(|s| s.status == Status::Refused)
+        are_refused(&self.steps)
     }
 
     /// Bytes that are still to be had, by what was held back or by a restart.
     pub fn still_to_be_had(&self) -> Option<u64> {
-        Some(self.after.rss?.saturating_sub(self.floor_rss_bytes?))
+        let left = self.after.rss?.saturating_sub(self.floor_rss_bytes?);
+        // Nobody restarts a server for less, nor for nothing, where it came out below what was taken for the floor.
+        Some(left).filter(|left| *left >= WORTHWHILE_BYTES)
     }
+}
+
+/// Steps were tried, and none would be taken.
+pub(crate) fn are_refused(steps: &[StepOutcome]) -> bool {
+    !steps.is_empty() && steps.iter().all(|s| s.status == Status::Refused)
 }
 
 /// What a plan leaves out.
@@ -174,4 +182,35 @@ pub(crate) fn layers(info: &Info, like: &Layers) -> Layers {
         layers.remainder = last.cast_signed() - first.cast_signed() - rises.cast_signed();
     }
     layers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Copies are tighter than what was written bit by bit: a run can end below what was taken for the floor.
+    #[test]
+    fn nobody_is_sent_to_restart_for_nothing() {
+        let left = |rss: u64| {
+            let outcome = Outcome {
+                target: String::new(),
+                status: Status::Done,
+                error: None,
+                before: Layers::default(),
+                after: Layers { rss: Some(rss), ..Layers::default() },
+                predicted_bytes: 0,
+                reclaimed_bytes: 0,
+                floor_rss_bytes: Some(80 << 20),
+                steps: vec![],
+                restored_config: vec![],
+                left_aside: false,
+                skipped: vec![],
+                held_back: false,
+            };
+            outcome.still_to_be_had()
+        };
+        assert_eq!(left(79 << 20), None);
+        assert_eq!(left(81 << 20), None);
+        assert_eq!(left(90 << 20), Some(10 << 20));
+    }
 }

@@ -141,7 +141,8 @@ pub struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Copying {
-    /// COPY: every encoding stays as it is, TTLs too (6.2 on).
+    /// COPY: encodings stay as they are, TTLs too (6.2 on). Where name and value share a region (8.2), a short value under
+    /// a name shorter than ours may come out `raw` that was `embstr`: 17 of 29,536 mixed keys.
     Copy,
     /// DUMP and RESTORE: where COPY is missing.
     Dump,
@@ -152,7 +153,7 @@ pub enum Copying {
 }
 
 /// Less than this is not worth touching a server for.
-const WORTHWHILE_BYTES: u64 = 2 << 20;
+pub(crate) const WORTHWHILE_BYTES: u64 = 2 << 20;
 
 /// Plans for one server. Without steps there is nothing to do, or [`Plan::refused`] says why it cannot be done.
 pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
@@ -183,6 +184,11 @@ pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
         if after_defrag || by_repack(slabs) >= WORTHWHILE_BYTES {
             let repack = repack_step(&plan, slabs, after_defrag);
             offer(&mut plan, report, sample, repack);
+        } else if is_asked_for(&plan, RemedyName::Repack)
+            && is_allowed(&plan, &guard::check(RemedyName::Repack, report, sample))
+        {
+            // Repack could and need not: that the server cannot defrag by itself keeps nobody from anything.
+            plan.refused.retain(|r| r.what != RemedyName::Defrag || r.overridable);
         }
         if after_defrag && plan.steps.last().is_some_and(|s| s.remedy == RemedyName::Repack) {
             plan.steps.push(defrag_again_step(sample));
@@ -227,9 +233,12 @@ fn only_a_restart_helps(report: &Report, sample: &Sample) -> bool {
     is_libc && report.reclaim.restart.bytes.is_some_and(|bytes| bytes >= WORTHWHILE_BYTES)
 }
 
+fn is_asked_for(plan: &Plan, remedy: RemedyName) -> bool {
+    plan.bounds.only.is_empty() || plan.bounds.only.contains(&remedy)
+}
+
 fn offer(plan: &mut Plan, report: &Report, sample: &Sample, step: Step) {
-    let only = &plan.bounds.only;
-    if !only.is_empty() && !only.contains(&step.remedy) {
+    if !is_asked_for(plan, step.remedy) {
         return;
     }
     let refusals = guard::check(step.remedy, report, sample);
@@ -435,6 +444,35 @@ fn copying(sample: &Sample) -> Copying {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of Debian's 7.0.15, with so much in slabs that are not full.
+    fn without_defrag(slabs_bytes: u64, only: &[RemedyName]) -> Plan {
+        let info = "redis_version:7.0.15\nmem_allocator:jemalloc-5.3.0\nrole:master\nrun_id:a\nused_memory:20000000\n";
+        let sample = Sample {
+            info: unfrag_model::Info::parse(info),
+            config: Config::from_pairs([
+                ("activedefrag", "no"),
+                ("maxmemory-policy", "noeviction"),
+            ]),
+            ..Sample::default()
+        };
+        let mut report = unfrag_diagnose::diagnose(&sample);
+        let impossible = "the server refuses activedefrag".to_owned();
+        report.reclaim.defrag.unavailable = Some(impossible);
+        report.reclaim.repack.bytes = Some(slabs_bytes);
+        report.reclaim.repack.unavailable = None;
+        make(&report, &sample, Bounds { only: only.to_vec(), ..Bounds::default() })
+    }
+
+    /// A `fix` from cron that finds nothing worth doing has not been refused anything.
+    #[test]
+    fn a_server_without_defrag_on_which_repack_need_not_run_is_refused_nothing() {
+        let (little, much) = (4 << 20, 40 << 20);
+        let of = |plan: &Plan| (plan.steps.len(), plan.refused.len());
+        assert_eq!(of(&without_defrag(much, &[])), (1, 1));
+        assert_eq!(of(&without_defrag(little, &[])), (0, 0));
+        assert_eq!(of(&without_defrag(little, &[RemedyName::Defrag])), (0, 1));
+    }
 
     #[test]
     fn a_purge_that_would_hold_the_server_is_left_to_the_allocators_thread() {

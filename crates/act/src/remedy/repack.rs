@@ -98,6 +98,14 @@ fn not_needed(step: &Step, info: &Info) -> Option<&'static str> {
     }
 }
 
+/// Why no copy can be made on this server as it stands, for want of room.
+pub(crate) fn no_room(info: &Info, limit: Option<u64>) -> Option<String> {
+    // Without the figure there is no telling, and the run itself refuses.
+    info.count("used_memory")?;
+    let has_room = chunk_room(info, limit, room::wanted(0)).is_some();
+    (!has_room).then(|| NO_ROOM.to_owned())
+}
+
 pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActError> {
     work.wait_out().await?;
     let info = work.link.settled_info().await?;
@@ -129,6 +137,14 @@ pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActEr
     let ended = result?;
     purge::until_stable(work).await?;
     Ok(ended)
+}
+
+/// What was done. In each pass a key is copied anew, so that there are more copies than keys.
+fn copied(copies: u64, passes: usize) -> String {
+    match passes {
+        2.. => format!("{copies} copies of keys were made into holes, in {passes} passes"),
+        _ => format!("{copies} keys were copied into holes"),
+    }
 }
 
 /// The server, or a guard of ours, would not have it; nothing of the user's was touched.
@@ -324,6 +340,7 @@ impl Repack {
         let mut info = work.wait_out().await?;
         let mut before = waste(&info);
         let mut last = u64::MAX;
+        let mut passes = 0;
         for (pass, share) in CHUNK_SHARES.into_iter().enumerate() {
             let used = info.count("used_memory").unwrap_or(0);
             let wanted = room::of_pass(used / 1000 * share, before);
@@ -331,6 +348,7 @@ impl Repack {
                 break;
             }
             last = wanted;
+            passes = pass + 1;
             work.note(format!("repack pass {}: {} set aside at a time", pass + 1, human(wanted)));
             if let Some(ended) = self.pass(work, wanted).await? {
                 return Ok(ended);
@@ -346,7 +364,7 @@ impl Repack {
             }
             before = after;
         }
-        Ok((Status::Done, format!("{} keys were copied into holes", self.moved_keys)))
+        Ok((Status::Done, copied(self.moved_keys, passes)))
     }
 
     /// Every large string once, to pages just given back.
@@ -684,6 +702,12 @@ fn nonce() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_pass_copies_the_same_keys_and_no_others() {
+        assert_eq!(copied(29_536, 1), "29536 keys were copied into holes");
+        assert_eq!(copied(59_072, 2), "59072 copies of keys were made into holes, in 2 passes");
+    }
 
     #[test]
     fn waste_that_a_pass_would_leave_is_not_gone_after() {

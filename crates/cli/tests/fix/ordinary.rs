@@ -1,6 +1,6 @@
 //! What happens when nothing happens.
 
-use super::{fragmented, settings, text, unfrag};
+use super::{fragmented, set, settings, text, unfrag};
 use unfrag_testbed::{Kind, measure, require};
 
 #[test]
@@ -88,6 +88,9 @@ fn libc_is_left_alone_and_told_why() {
     let output = unfrag(state.path(), &server, &["fix", "--yes"]).output().unwrap();
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
     assert!(text(&output).contains("unfrag restart --mode swap"), "{}", text(&output));
+    let long: Vec<String> =
+        text(&output).lines().filter(|l| l.chars().count() > 80).map(str::to_owned).collect();
+    assert!(long.is_empty(), "{long:#?}");
     assert_eq!(measure::field(&mut connection, "total_error_replies").unwrap(), calls);
 }
 
@@ -107,4 +110,27 @@ fn fix_gives_back_what_it_said_and_says_so_in_json() {
         assert!((got / predicted - 1.0).abs() < 0.2, "{} {got} of {predicted}", kind.name());
         assert_eq!((settings(&mut connection), measure::digest(&mut connection).unwrap()), before);
     }
+}
+
+/// A cache that lives at its maxmemory: known before anybody is asked.
+#[test]
+fn without_room_for_copies_the_plan_promises_none() {
+    if !require(Kind::Redis7) {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let (server, mut connection) = fragmented(Kind::Redis7);
+    let used = measure::field(&mut connection, "used_memory").unwrap();
+    set(&mut connection, "maxmemory", &(used + (2 << 20)).to_string());
+    let args = ["fix", "--yes", "-o", "json", "--only", "repack"];
+    let output = unfrag(state.path(), &server, &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("not repack: there is no room"), "{said}");
+    assert!(!said.contains("can be given back"), "{said}");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (json["status"].as_str(), json["predicted_bytes"].as_u64()),
+        (Some("refused"), Some(0))
+    );
 }

@@ -110,6 +110,12 @@ fn a_right_that_repack_lacks_is_told_at_once() {
             assert_eq!(output.status.code(), Some(6), "{right}: {said}");
             assert!(said.contains("REFUSED") && said.contains("unfrag acl fix"), "{right}: {said}");
             assert!(said.contains("still to be had"), "{right}: {said}");
+            if *right == "copy" {
+                let only = [&only[..], &["-o", "json"]].concat();
+                let output = begin(state.path(), &server, &only).wait_with_output().unwrap();
+                let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+                assert_eq!(json["status"], "refused", "a program must not read that it was done");
+            }
             rule(&mut connection, &format!("+{right}"));
             assert_eq!(ours(&mut connection), 0, "{right}");
             assert_eq!(measure::digest(&mut connection).unwrap(), digest, "{right}");

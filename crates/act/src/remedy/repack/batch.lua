@@ -66,7 +66,7 @@ local function usage_of(key)
   if how == 'dump-freq' then return redis.call('OBJECT', 'FREQ', key) end
 end
 
--- COPY keeps every encoding; the renames wait until all copies are made, so that names and table entries move, too.
+-- COPY keeps encodings; the renames wait until all copies are made, so that names and table entries move, too.
 local function by_copy(i)
   local made = redis.pcall('COPY', KEYS[i], fill and aside(i) or fresh(i))
   if type(made) == 'table' then
