@@ -81,8 +81,9 @@ fn repack(report: &Report, sample: &Sample) -> Vec<Reason> {
         )];
     }
     let mut reasons: Vec<Reason> = report.reclaim.repack.unavailable.iter().map(hard).collect();
-    // It is looked at again before every batch; but nobody should be asked to agree to what is known to end at once.
-    if let Some(why) = crate::remedy::repack::no_room(info, report.layers.limit) {
+    // It is looked at again before every batch; but nobody should be asked to agree to what is known to end at once. RSS
+    // may have room by then: a purge comes first.
+    if let Some(why) = crate::remedy::repack::no_room(info) {
         reasons.push(hard(why));
     }
     let clients = sample.clients.as_ref();

@@ -98,11 +98,11 @@ fn not_needed(step: &Step, info: &Info) -> Option<&'static str> {
     }
 }
 
-/// Why no copy can be made on this server as it stands, for want of room.
-pub(crate) fn no_room(info: &Info, limit: Option<u64>) -> Option<String> {
+/// Why no copy can be made on this server as it stands, for want of room under maxmemory.
+pub(crate) fn no_room(info: &Info) -> Option<String> {
     // Without the figure there is no telling, and the run itself refuses.
     info.count("used_memory")?;
-    let has_room = chunk_room(info, limit, room::wanted(0)).is_some();
+    let has_room = chunk_room(info, None, room::wanted(0)).is_some();
     (!has_room).then(|| NO_ROOM.to_owned())
 }
 
