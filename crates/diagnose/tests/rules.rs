@@ -297,6 +297,16 @@ fn freed_pages_that_were_never_touched_are_not_promised() {
     assert!(r.reclaim.purge.floor_rss_bytes.unwrap() >= 86 * MIB);
 }
 
+#[test]
+fn of_two_gaps_alike_in_size_the_more_specific_is_the_answer() {
+    for (info, want) in [
+        (levels(1000, 1500, 1520, 2200), Cause::ExternalFragmentation),
+        (levels(1000, 1300, 1320, 2600), Cause::NonAllocatorOverhead),
+    ] {
+        assert_eq!(report(&info, "").primary_cause, want, "{info}");
+    }
+}
+
 /// The same server's INFO without the lines of these names.
 fn cut(info: &str, names: &[&str]) -> String {
     let kept = info.lines().filter(|l| !names.iter().any(|n| l.split(':').next() == Some(n)));
