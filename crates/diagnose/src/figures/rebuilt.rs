@@ -1,6 +1,7 @@
 //! Figures that a cut paste lost and that others still hold: INFO prints most of them three times, as a level, as a
 //! difference and as a ratio.
 
+use unfrag_model::bytes::PLAUSIBLE_MAX;
 use unfrag_model::{Info, Sample, Version};
 
 /// A ratio has two decimals: from here on its rounding moves the result by 2 % at most.
@@ -29,7 +30,7 @@ pub(super) fn rss(sample: &Sample, used: u64) -> Option<u64> {
     let stats = sample.memory_stats.as_ref();
     let from_stats = || bytes_signed(stats?.number("fragmentation.bytes")?);
     let excess = sample.info.signed("mem_fragmentation_bytes").or_else(from_stats)?;
-    used.checked_add_signed(excess)
+    plausible(used.checked_add_signed(excess)?)
 }
 
 /// Allocated, active and resident, from RSS down by the printed differences. From 7.4 and Valkey 8.0 on
@@ -40,7 +41,9 @@ pub(super) fn levels(
     rss: Option<u64>,
 ) -> Option<[Option<u64>; 3]> {
     let info = &sample.info;
-    let less = |level: u64, name: &str| level.checked_add_signed(info.signed(name)?.checked_neg()?);
+    let less = |level: u64, name: &str| {
+        plausible(level.checked_add_signed(info.signed(name)?.checked_neg()?)?)
+    };
     let resident = less(rss?, "rss_overhead_bytes")?;
     let active = less(resident, "allocator_rss_bytes").filter(|&bytes| bytes > 0)?;
     let by_bins = info.engine().at_least(Version::new(7, 4, 0), Version::new(8, 0, 0))
@@ -52,7 +55,12 @@ pub(super) fn levels(
 
 fn bytes(value: f64) -> Option<u64> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "range checked")]
-    (0.0..9.0e18).contains(&value).then_some(value as u64)
+    (0.0..=PLAUSIBLE_MAX as f64).contains(&value).then_some(value as u64)
+}
+
+/// What INFO's own readers hold a figure to; beyond it a difference wrapped or was never one.
+fn plausible(bytes: u64) -> Option<u64> {
+    (bytes <= PLAUSIBLE_MAX).then_some(bytes)
 }
 
 fn bytes_signed(value: f64) -> Option<i64> {
