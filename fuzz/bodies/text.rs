@@ -3,11 +3,16 @@
 
 use unfrag_diagnose::diagnose;
 use unfrag_model::log::LogFacts;
-use unfrag_model::{Config, Info, MallocStats, MemoryStats, Sample};
+use unfrag_model::{Config, Info, MallocStats, MemoryStats, Sample, paste};
 
 /// INFO: every server read has at least one field, reading the same text twice is the same, and the report's
-/// levels add up.
+/// levels add up. The same of what other forms hold.
 pub(crate) fn info(text: &str) {
+    info_as_printed(text);
+    info_as_printed(&paste::info_lines(text));
+}
+
+fn info_as_printed(text: &str) {
     let servers = Info::parse_all(text);
     assert_eq!(servers, Info::parse_all(text));
     for info in servers {

@@ -210,14 +210,15 @@ pub fn samples(name: &str, texts: &Texts) -> Result<Vec<Sample>, FileError> {
     if let Some(&servers) = likely.iter().max().filter(|n| **n > MAX_SERVERS) {
         return Err(too_many(servers));
     }
-    let mut servers: Vec<Info> =
-        Info::parse_all(main).into_iter().filter(is_a_servers_info).collect();
+    let mut servers = servers_of(main);
     if servers.len() > MAX_SERVERS {
         return Err(too_many(servers.len()));
     }
     let mut rest = Beside::read(texts)?;
     if servers.is_empty() {
-        if rest.malloc_stats.is_none() && rest.memory_stats.is_none() {
+        let nothing_else = rest.malloc_stats.is_none() && rest.memory_stats.is_none();
+        // The debug log of a server that defragments has the allocator's figures.
+        if nothing_else && rest.log.allocator.is_none() {
             let wanted = "INFO text of a Redis or Valkey server";
             return Err(FileError::NothingFound { name: name.to_owned(), wanted });
         }
@@ -303,9 +304,30 @@ fn words(text: Option<&Text>) -> &str {
     text.map_or("", |t| t.text.as_str())
 }
 
+/// The servers whose INFO is in `text`: as servers print it, or else in another form.
+fn servers_of(text: &str) -> Vec<Info> {
+    let parse = |text: &str| -> Vec<Info> {
+        Info::parse_all(text).into_iter().filter(is_a_servers_info).collect()
+    };
+    let as_printed = parse(text);
+    if as_printed.iter().any(has_memory_figures) {
+        return as_printed;
+    }
+    let converted = parse(&paste::info_lines(text));
+    // One or two names of INFO are in many a sentence.
+    let found = converted.iter().any(|info| has_memory_figures(info) && info.len() > 2);
+    if found { converted } else { as_printed }
+}
+
+fn has_memory_figures(info: &Info) -> bool {
+    ["used_memory", "used_memory_rss", "allocator_allocated", "mem_fragmentation_bytes"]
+        .iter()
+        .any(|field| info.count(field).is_some())
+}
+
 /// Fields of which a server's INFO has at least one, whatever part was pasted. Prose has colons, too.
 fn is_a_servers_info(info: &Info) -> bool {
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 14] = [
         "redis_version",
         "valkey_version",
         "used_memory",
@@ -315,6 +337,8 @@ fn is_a_servers_info(info: &Info) -> bool {
         "used_memory_peak",
         "maxmemory",
         "mem_fragmentation_ratio",
+        "mem_fragmentation_bytes",
+        "allocator_allocated",
         "connected_clients",
         "uptime_in_seconds",
         "evicted_keys",
@@ -478,6 +502,25 @@ mod tests {
         write("memory_stats.txt", "nothing of the kind\n");
         let error = Sources::file(folder.path()).samples().expect_err("no MEMORY STATS");
         assert!(error.to_string().contains("holds no MEMORY STATS"), "{error}");
+    }
+
+    #[test]
+    fn info_from_a_log_collector_or_a_program_is_info() {
+        for text in [
+            "redis_1  | # Memory\nredis_1  | used_memory:5\nredis_1  | used_memory_rss:7\nredis_1  | maxmemory:9\n",
+            "{\"used_memory\":5,\"used_memory_rss\":7,\"maxmemory\":9}",
+        ] {
+            let samples = file(text.as_bytes()).expect("a sample");
+            let [sample] = samples.as_slice() else { panic!("{} samples", samples.len()) };
+            assert_eq!(sample.info.maxmemory(), Some(9), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_defrag_debug_log_alone_is_a_sample() {
+        let text = "9:S 1 Jan 00:00:00.0 . allocated=10, active=27, resident=28, frag=177% (184% rss), frag_bytes=17\n";
+        let samples = file(text.as_bytes()).expect("a sample");
+        assert!(samples[0].info.is_empty() && samples[0].log.allocator.is_some());
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! wrapped, what an old version did not print and another source did. Rules read Figures, never raw INFO
 //! for these quantities.
 
+mod rebuilt;
+
 use unfrag_model::sample::Source;
 use unfrag_model::{Engine, Evidence, Sample, Version, human};
 
@@ -80,8 +82,14 @@ impl<'a> Figures<'a> {
         let used = info
             .count("used_memory")
             .or_else(|| Some(overhead?.saturating_add(dataset?)))
-            .or_else(|| sample.memory_stats.as_ref()?.count("total.allocated"));
-        let rss = info.count("used_memory_rss").or_else(|| sample.host.as_ref()?.rss);
+            .or_else(|| sample.memory_stats.as_ref()?.count("total.allocated"))
+            .or_else(|| rebuilt::used(info));
+        // 0 before the first sample is taken, a tenth of a second after the start.
+        let rss = info
+            .count("used_memory_rss")
+            .filter(|&rss| rss > 0)
+            .or_else(|| sample.host.as_ref()?.rss)
+            .or_else(|| rebuilt::rss(sample, used?));
         let allocator = allocator_kind(sample);
         let [allocated, active, resident] = allocator_figures(sample, allocator, used, rss);
         let stats = sample.memory_stats.as_ref();
@@ -106,7 +114,9 @@ impl<'a> Figures<'a> {
             active,
             resident,
             overhead: overhead.or_else(|| stats?.count("overhead.total")),
-            startup: info.count("used_memory_startup"),
+            startup: info
+                .count("used_memory_startup")
+                .or_else(|| stats?.count("startup.allocated")),
             limit: limit(sample),
             maxmemory: info.maxmemory().or_else(|| sample.config.bytes("maxmemory")),
             policy: info
@@ -176,6 +186,21 @@ impl<'a> Figures<'a> {
     /// `rss - resident`: pages of the process that the allocator does not hold.
     pub fn outside_allocator(&self) -> Option<u64> {
         Some(self.rss?.saturating_sub(self.resident?))
+    }
+
+    /// `rss - active` (less Lua, less a process without data), where a cut paste has lost `resident` between the two.
+    pub fn beyond_active(&self) -> Option<u64> {
+        let lua = if self.lua_in_used { 0 } else { self.lua };
+        let beyond = self.rss?.checked_sub(self.active?).filter(|_| self.resident.is_none())?;
+        Some(beyond.saturating_sub(lua).saturating_sub(crate::floors::BASELINE_BYTES))
+    }
+
+    /// The most of [`Figures::beyond_active`] that can be freed pages: what the heap needed at its peak and no more.
+    pub fn freed_since_peak(&self) -> Option<u64> {
+        let (active, allocated) = (self.active?, self.allocated.filter(|&a| a > 0)?);
+        let peak_pages = self.peak? as f64 * (active as f64 / allocated as f64);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive")]
+        Some((peak_pages as u64).saturating_sub(active))
     }
 
     /// `used - not_counted`: what the server compares with maxmemory.
@@ -286,6 +311,10 @@ fn peak_of_percentage(used: Option<u64>, percentage: Option<f64>) -> Option<u64>
 fn allocator_kind(sample: &Sample) -> AllocatorKind {
     let info = &sample.info;
     let bundled = sample.malloc_stats.as_ref().and_then(unfrag_model::MallocStats::is_bundled);
+    // Before 2.4 there was no jemalloc, and INFO said only whether it was tcmalloc.
+    if info.text("mem_allocator").is_none() && info.text("use_tcmalloc").is_some() {
+        return AllocatorKind::Other;
+    }
     match (info.text("mem_allocator"), bundled) {
         (Some(name), _) if !name.starts_with("jemalloc") => AllocatorKind::Other,
         (_, Some(true)) => AllocatorKind::BundledJemalloc,
@@ -323,19 +352,14 @@ fn is_foreign_release(name: &str, engine: Engine) -> bool {
     release != bundled
 }
 
-/// libc builds print `active` = `resident` = RSS (less Lua) and `allocated` = used.
+/// libc builds print `active` = `resident` = RSS (less Lua). jemalloc's resident pages hold its own bookkeeping besides
+/// the active ones, so that the two are never equal; `allocated` is an older sample of used, and may differ.
 fn mirrors_rss(sample: &Sample) -> bool {
-    let count = |key| sample.info.count(key);
-    let (Some(allocated), Some(active)) = (count("allocator_allocated"), count("allocator_active"))
-    else {
-        return false;
-    };
-    active > 0
-        && Some(active) == count("allocator_resident")
-        && Some(allocated) == count("used_memory")
+    let count = |key| sample.info.count(key).filter(|&bytes| bytes > 0);
+    count("allocator_active").is_some_and(|active| count("allocator_resident") == Some(active))
 }
 
-/// Allocated, active, resident: from INFO, or else from MALLOC-STATS' totals, or else from the server's
+/// Allocated, active, resident: from INFO, or else from MEMORY STATS, MALLOC-STATS' totals, or the server's
 /// own defrag log line. All `None` where the build only mirrors RSS.
 fn allocator_figures(
     sample: &Sample,
@@ -352,6 +376,9 @@ fn allocator_figures(
     if from_info[1].is_some() {
         return from_info;
     }
+    if let Some(levels) = rebuilt::levels(sample, used, rss) {
+        return levels;
+    }
     let totals = sample.malloc_stats.as_ref().map(|m| m.totals).unwrap_or_default();
     let from_stats = [totals.allocated, totals.active, totals.resident];
     let from_log = sample
@@ -366,7 +393,11 @@ fn allocator_figures(
         };
         levels[1].is_some() && near(levels[0], used) && (near(levels[2], rss) || levels[2] < rss)
     };
-    [from_stats, from_log].into_iter().find(agrees).unwrap_or([None; 3])
+    let from_memory_stats = sample.memory_stats.as_ref().map_or([None; 3], |stats| {
+        ["allocator.allocated", "allocator.active", "allocator.resident"]
+            .map(|name| stats.count(name).filter(|&bytes| bytes > 0))
+    });
+    [from_memory_stats, from_stats, from_log].into_iter().find(agrees).unwrap_or([None; 3])
 }
 
 fn limit(sample: &Sample) -> Option<Limit> {

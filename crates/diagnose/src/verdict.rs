@@ -16,10 +16,11 @@ pub(crate) struct Conclusion {
 pub(crate) fn conclude(f: &Figures<'_>, findings: &mut [Found], reclaim: &Reclaim) -> Conclusion {
     findings.sort_by(|a, b| {
         let key = |x: &Found| {
-            (std::cmp::Reverse(x.finding.severity), x.kind, std::cmp::Reverse(weight(x)), x.rank)
+            (std::cmp::Reverse(x.finding.severity), x.kind, std::cmp::Reverse(bytes(x)), x.rank)
         };
         key(a).cmp(&key(b))
     });
+    put_most_specific_first(findings);
     let first = |kind: Kind| findings.iter().find(|x| x.kind == kind).map(|x| &x.finding);
     let answer = first(Kind::Cause).or_else(|| first(Kind::Explanation));
     let worst = findings.iter().map(|x| x.finding.severity).max().unwrap_or(Severity::Info);
@@ -28,9 +29,23 @@ pub(crate) fn conclude(f: &Figures<'_>, findings: &mut [Found], reclaim: &Reclai
     Conclusion { verdict, primary_cause, summary: summary(f, findings, answer, verdict, reclaim) }
 }
 
-/// Bytes, in steps of a factor of two: a slightly larger gap must not outrank a more specific answer.
-fn weight(found: &Found) -> u32 {
-    found.finding.bytes.unwrap_or(0).checked_ilog2().unwrap_or(0)
+fn bytes(found: &Found) -> u64 {
+    found.finding.bytes.unwrap_or(0)
+}
+
+/// Of the findings as severe as the first, those within a factor of two of its bytes are equals: a slightly larger gap
+/// must not outrank a more specific answer.
+fn put_most_specific_first(findings: &mut [Found]) {
+    let Some(first) = findings.first() else { return };
+    let (severity, kind, half) = (first.finding.severity, first.kind, bytes(first) / 2);
+    let equals = findings
+        .iter()
+        .take_while(|x| x.finding.severity == severity && x.kind == kind && bytes(x) >= half)
+        .count();
+    let specific = (0..equals).min_by_key(|&at| findings.get(at).map(|x| x.rank));
+    if let Some(head) = specific.and_then(|at| findings.get_mut(..=at)) {
+        head.rotate_right(1);
+    }
 }
 
 fn summary(

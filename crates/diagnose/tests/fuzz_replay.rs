@@ -51,7 +51,7 @@ fn number() -> impl Strategy<Value = String> {
     ]
 }
 
-const FIELDS: [&str; 36] = [
+const FIELDS: [&str; 42] = [
     "used_memory",
     "used_memory_rss",
     "used_memory_peak",
@@ -62,6 +62,12 @@ const FIELDS: [&str; 36] = [
     "allocator_active",
     "allocator_resident",
     "allocator_frag_bytes",
+    "allocator_rss_bytes",
+    "rss_overhead_bytes",
+    "mem_fragmentation_bytes",
+    "mem_fragmentation_ratio",
+    "used_memory_peak_perc",
+    "used_memory_dataset_perc",
     "total_system_memory",
     "maxmemory",
     "used_memory_lua",

@@ -296,3 +296,98 @@ fn freed_pages_that_were_never_touched_are_not_promised() {
     assert!(r.reclaim.purge.bytes.unwrap() <= 75 * MIB, "{:?}", r.reclaim.purge);
     assert!(r.reclaim.purge.floor_rss_bytes.unwrap() >= 86 * MIB);
 }
+
+#[test]
+fn of_two_gaps_alike_in_size_the_more_specific_is_the_answer() {
+    for (info, want) in [
+        (levels(1000, 1500, 1520, 2200), Cause::ExternalFragmentation),
+        (levels(1000, 1300, 1320, 2600), Cause::NonAllocatorOverhead),
+    ] {
+        assert_eq!(report(&info, "").primary_cause, want, "{info}");
+    }
+}
+
+/// The same server's INFO without the lines of these names.
+fn cut(info: &str, names: &[&str]) -> String {
+    let kept = info.lines().filter(|l| !names.iter().any(|n| l.split(':').next() == Some(n)));
+    kept.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_gap_above_the_active_pages_is_never_passed_over() {
+    let peak = |mib: u64| format!("used_memory_peak:{}\n", mib * MIB);
+    let info = cut(&levels(1000, 1010, 1600, 1610), &["allocator_resident"]);
+    // Beyond anything the heap ever needed, or what it has freed since.
+    assert_eq!(report(&info, "").primary_cause, Cause::NonAllocatorOverhead);
+    let r = report(&(info + "\n" + &peak(1700)), "");
+    assert_eq!(r.primary_cause, Cause::AllocatorRetained);
+}
+
+#[test]
+fn a_libc_server_is_known_by_its_equal_levels_or_by_its_age() {
+    let mirrored = cut(&levels(1000, 1500, 1500, 1500), &["mem_allocator", "allocator_allocated"]);
+    let mirrored = format!("{mirrored}\nallocator_allocated:{}\n", 900 * MIB);
+    let ancient =
+        format!("redis_version:2.2.1\nuse_tcmalloc:0\nused_memory:{MIB}\nused_memory_rss:{GIB}\n");
+    for info in [mirrored, ancient] {
+        let r = report(&info, "");
+        assert_eq!(r.primary_cause, Cause::DefragUnsupportedBuild, "{info}");
+        assert_eq!(r.layers.active, None);
+    }
+}
+
+#[test]
+fn rss_far_above_use_is_not_fine_for_want_of_a_peak() {
+    for times in [2, 5] {
+        let info = format!("used_memory:{GIB}\nused_memory_rss:{}\n", times * GIB);
+        assert!(report(&info, "").verdict > Verdict::Healthy, "{info}");
+    }
+}
+
+#[test]
+fn a_server_that_has_taken_no_sample_yet_is_not_a_broken_one() {
+    let info = "used_memory:900000\nused_memory_rss:0\nallocator_allocated:0\nallocator_active:0\nallocator_resident:0\n";
+    assert_eq!(report(info, "").verdict, Verdict::Healthy);
+    assert!(has(&report("used_memory:900000\nused_memory_rss:0\n", ""), "impossible-figures"));
+}
+
+#[test]
+fn what_a_cut_paste_lost_is_rebuilt_from_what_is_left() {
+    let mib = |n: u64| n * MIB;
+    // 1000 used, 1010 active, 1020 resident, 1700 RSS: only differences and a ratio are left of it.
+    let tail = format!(
+        "rss_overhead_bytes:{}\nallocator_rss_bytes:{}\nallocator_frag_bytes:{}\nmem_fragmentation_ratio:1.70\nmem_fragmentation_bytes:{}\n",
+        mib(680),
+        mib(10),
+        mib(10),
+        mib(700)
+    );
+    let r = report(&tail, "");
+    assert_eq!(r.primary_cause, Cause::NonAllocatorOverhead, "{r:?}");
+    let near = |bytes: Option<u64>, want: u64| {
+        bytes.is_some_and(|b| b.abs_diff(mib(want)) < mib(want) / 50)
+    };
+    assert!(near(r.layers.used, 1000) && near(r.layers.rss, 1700) && near(r.layers.active, 1010));
+    let without = cut(&tail, &["allocator_frag_bytes"]);
+    assert_eq!(report(&without, "").primary_cause, Cause::NonAllocatorOverhead);
+    for shares in [
+        format!("used_memory_peak:{}\nused_memory_peak_perc:50.00%\n", mib(2000)),
+        format!("used_memory_dataset:{}\nused_memory_dataset_perc:80.00%\n", mib(800)),
+    ] {
+        assert!(near(report(&shares, "").layers.used, 1000), "{shares}");
+    }
+}
+
+#[test]
+fn memory_stats_alone_tell_the_levels() {
+    let text = format!(
+        "peak.allocated\n{g}\ntotal.allocated\n{g}\nallocator.allocated\n{g}\nallocator.active\n{g}\nallocator.resident\n{}\nfragmentation.bytes\n{}\n",
+        2 * GIB,
+        GIB,
+        g = GIB
+    );
+    let memory_stats = Some(unfrag_model::MemoryStats::parse(&text));
+    let r = diagnose(&Sample { memory_stats, ..Sample::default() });
+    assert_eq!(r.layers.rss, Some(2 * GIB));
+    assert_eq!(r.primary_cause, Cause::AllocatorRetained);
+}

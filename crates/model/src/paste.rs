@@ -1,7 +1,11 @@
 //! Undoing what chat windows, ticket systems and mail do to a server's output before it reaches us.
 //!
-//! [`lines`] is the only entry: it turns pasted text into clean lines. It never invents text; a line it
-//! cannot improve comes out as it went in.
+//! [`lines`] turns pasted text into clean lines. It never invents text; a line it cannot improve comes out as
+//! it went in. [`info_lines`] reads what is not in lines of a server's own form at all.
+
+mod forms;
+
+pub use forms::info_lines;
 
 use std::borrow::Cow;
 
@@ -39,7 +43,8 @@ fn clean(line: &str) -> String {
         }
     }
     let rest = rest.trim_end_matches(['"', '\'', '`', ';']).trim_end_matches("**").trim();
-    rest.replace("\\_", "_").replace("**", "").replace('\u{a0}', " ")
+    // An input method for Chinese or Japanese writes its own colon.
+    rest.replace("\\_", "_").replace("**", "").replace('\u{a0}', " ").replace('\u{ff1a}', ":")
 }
 
 /// Takes one leading quote mark, bullet or fence away. `- ` and `* ` need their space: `-1` is a value.
@@ -74,6 +79,7 @@ mod tests {
             "used\\_memory:123",
             "\u{feff}used_memory:123",
             "• **used\\_memory:123**",
+            "used_memory：123",
         ] {
             assert_eq!(lines(disguised).collect::<Vec<_>>(), ["used_memory:123"], "{disguised:?}");
         }

@@ -37,15 +37,28 @@ pub(super) fn check(f: &Figures<'_>) -> Option<Finding> {
         Finding::new(
             Cause::KernelOomOrCgroupLimit,
             Severity::Watch,
-            format!("{} in a container of unknown limit, without maxmemory, restarted lately: was it killed?", human(used)),
+            format!(
+                "{} in a container of unknown limit, {}, restarted lately: was it killed?",
+                human(used),
+                match f.maxmemory {
+                    Some(_) => "without maxmemory",
+                    None => "maxmemory not given here",
+                }
+            ),
         )
         .meaning("total_system_memory is the host's; the container's own limit is what kills")
         .evidence(info.text("os").map(|os| Evidence::new("os", os, "INFO server")))
         .evidence(f.cite("uptime_in_seconds"))
         .evidence(f.cite("connected_clients"))
         .evidence(f.cite("total_system_memory"))
-        .remedy(RemedyKind::HostMemory, "look at the container's last exit (OOMKilled, exit code 137) and at its memory limit")
-        .remedy(RemedyKind::SetMaxmemory, "set maxmemory under that limit; run unfrag check on the host to have it computed")
+        .remedy(
+            RemedyKind::HostMemory,
+            "look at the container's last exit (OOMKilled, exit code 137) and at its memory limit",
+        )
+        .remedy(
+            RemedyKind::SetMaxmemory,
+            "set maxmemory under that limit; run unfrag check on the host to have it computed",
+        )
     })
 }
 

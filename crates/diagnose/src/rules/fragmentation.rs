@@ -83,15 +83,23 @@ fn implied(f: &Figures<'_>) -> Option<Finding> {
     let finding = Finding::new(
         Cause::ExternalFragmentation,
         severity,
-        format!(
-            "RSS stands {} above anything this server ever used: fragmentation",
-            human(above_peak)
-        ),
+        match f.peak {
+            Some(_) => format!(
+                "RSS stands {} above anything this server ever used: fragmentation",
+                human(above_peak)
+            ),
+            None => format!(
+                "RSS stands {} above use: fragmentation, or the remains of a peak not given here",
+                human(above_peak)
+            ),
+        },
     )
     .bytes(above_peak)
-    .meaning(
-        "this version does not split the gap; RSS above the highest use cannot be a peak's remains",
-    )
+    .meaning(if f.peak.is_some() {
+        "these figures do not split the gap; RSS above the highest use cannot be a peak's remains"
+    } else {
+        "these figures do not split the gap: give used_memory_peak, too, or the whole INFO"
+    })
     .evidence(f.cite("used_memory"))
     .evidence(f.cite("used_memory_peak"))
     .evidence(f.cite("used_memory_rss"))

@@ -99,7 +99,9 @@ fn peak_below_used(f: &Figures<'_>) -> Option<Contradiction> {
 
 /// The server could not read its own resident set (a locked-down procfs, an exotic platform).
 fn no_rss(f: &Figures<'_>) -> Option<Contradiction> {
-    (f.sample.info.count("used_memory_rss")? == 0 && f.used? > 0).then(|| {
+    // No sample has been taken yet: INFO of the first tenth of a second, as a crash at start-up logs it.
+    let sampled = f.sample.info.count("allocator_allocated") != Some(0);
+    (f.sample.info.count("used_memory_rss")? == 0 && f.used? > 0 && sampled).then(|| {
         (
             "used_memory_rss is 0: the server cannot read its own resident set".to_owned(),
             f.cite("used_memory_rss"),

@@ -9,7 +9,8 @@
 //!
 //! ## Evidence
 //! used_memory_rss - allocator_resident (less the Lua heap where that is outside), retained in MALLOC-STATS,
-//! AnonHugePages, file-backed pages, THP mode.
+//! AnonHugePages, file-backed pages, THP mode. Where allocator_resident is missing: RSS beyond the active pages, less
+//! what the heap can have freed since its peak.
 //!
 //! ## Remedy
 //! Turn transparent huge pages off and restart; look for what the process maps (smaps).
@@ -26,9 +27,7 @@ use crate::next;
 use unfrag_model::{Cause, Evidence, Finding, RemedyKind, Severity, human};
 
 pub(super) fn check(f: &Figures<'_>) -> Option<Finding> {
-    let lua = if f.lua_in_used { 0 } else { f.lua };
-    let bytes = f.outside_allocator()?.saturating_sub(lua).saturating_sub(BASELINE_BYTES);
-    let resident = f.resident?;
+    let (bytes, resident) = seen(f).or_else(|| above_any_peak(f))?;
     if bytes < GAP_BYTES || share(bytes, resident) < ALLOCATOR_SHARE {
         return None;
     }
@@ -57,6 +56,19 @@ pub(super) fn check(f: &Figures<'_>) -> Option<Finding> {
         "echo never > /sys/kernel/mm/transparent_hugepage/enabled   (before the restart)",
     );
     Some(next::restart(f, finding))
+}
+
+fn seen(f: &Figures<'_>) -> Option<(u64, u64)> {
+    let lua = if f.lua_in_used { 0 } else { f.lua };
+    let bytes = f.outside_allocator()?.saturating_sub(lua).saturating_sub(BASELINE_BYTES);
+    Some((bytes, f.resident?))
+}
+
+/// Without allocator_resident: pages that the heap never needed, not even at its peak, are not the allocator's.
+fn above_any_peak(f: &Figures<'_>) -> Option<(u64, u64)> {
+    let beyond = f.beyond_active()?;
+    let bytes = beyond.saturating_sub(f.freed_since_peak()?);
+    (bytes > beyond / 2).then_some((bytes, f.active?))
 }
 
 fn meaning(huge: Option<u64>, retained: Option<u64>, bytes: u64) -> &'static str {

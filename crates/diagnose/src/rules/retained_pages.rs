@@ -26,7 +26,7 @@ use crate::next;
 use unfrag_model::{Cause, Evidence, Finding, RemedyKind, Severity, human};
 
 pub(super) fn check(f: &Figures<'_>) -> Option<Finding> {
-    let (bytes, base, title) = seen(f).or_else(|| implied(f))?;
+    let (bytes, base, title) = seen(f).or_else(|| since_peak(f)).or_else(|| implied(f))?;
     let severity = if share(bytes, base) >= ACT_SHARE { Severity::Act } else { Severity::Watch };
     let off = f.sample.malloc_stats.as_ref().and_then(|m| m.background_thread) == Some(false)
         || f.sample.config.flag("jemalloc-bg-thread") == Some(false);
@@ -60,6 +60,24 @@ fn seen(f: &Figures<'_>) -> Option<(u64, u64, String)> {
     })
 }
 
+/// Without allocator_resident: RSS beyond the active pages, where the heap's peak explains it.
+fn since_peak(f: &Figures<'_>) -> Option<(u64, u64, String)> {
+    let (beyond, base) = (f.beyond_active()?.saturating_sub(metadata(f)), f.active?);
+    let freed = f.freed_since_peak()?;
+    (beyond >= GAP_BYTES && share(beyond, base) >= ALLOCATOR_SHARE && freed >= beyond / 2).then(
+        || {
+            (
+                beyond.min(freed),
+                base,
+                format!(
+                    "{} of RSS are pages freed since the peak, which the allocator keeps",
+                    human(beyond.min(freed))
+                ),
+            )
+        },
+    )
+}
+
 /// jemalloc's own bookkeeping, which no purge frees: as printed, or else 2 % of the active bytes (measured
 /// between 1 and 3 % on the bundled builds).
 pub(crate) fn metadata(f: &Figures<'_>) -> u64 {
@@ -72,11 +90,12 @@ fn implied(f: &Figures<'_>) -> Option<(u64, u64, String)> {
         return None;
     }
     let (used, rss) = (f.used?, f.rss?);
-    let peak = f.peak?.max(used);
+    let peak = f.peak.unwrap_or(used).max(used);
     let lua = if f.lua_in_used { 0 } else { f.lua };
     let above = rss.saturating_sub(lua).saturating_sub(peak);
     (above >= GAP_BYTES && rss.saturating_sub(lua) > peak.saturating_mul(3)).then(|| {
-        (above, used, format!("RSS stands {} above three times the highest use ever: pages that were freed and are still held", human(above)))
+        let of_what = if f.peak.is_some() { "the highest use ever" } else { "what is used" };
+        (above, used, format!("RSS stands {} above {of_what}, more than three times it: pages that were freed and are still held", human(above)))
     })
 }
 

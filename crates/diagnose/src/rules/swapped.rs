@@ -36,7 +36,14 @@ pub(super) fn check(f: &Figures<'_>) -> Option<Finding> {
         Finding::new(
             Cause::Swapped,
             severity,
-            format!("{} of the server are in swap", human(bytes)),
+            if measured(f).is_some() {
+                format!("{} of the server are in swap", human(bytes))
+            } else {
+                format!(
+                    "{} of used_memory are not in RAM: in swap, unless never touched",
+                    human(bytes)
+                )
+            },
         )
         .bytes(bytes)
         .meaning("each access to a swapped page stops all clients for a disk read")
