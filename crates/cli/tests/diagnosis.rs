@@ -5,7 +5,7 @@
 
 use unfrag_client::{Address, ConnectOptions, SampleOptions, connect, sample};
 use unfrag_diagnose::diagnose;
-use unfrag_model::{Cause, Report, Sample};
+use unfrag_model::{Cause, Sample};
 use unfrag_testbed::workload::Workload;
 use unfrag_testbed::{Kind, Lab, Options, measure, require};
 
@@ -21,33 +21,30 @@ fn read(lab: &Lab) -> Sample {
     })
 }
 
-/// Freed extents of their own are dirty pages until they decay, within ten seconds. How far that is when the
-/// server is read depends on the machine; up to here what is left may be under the 64 MiB that `check` minds.
-const DECAYED_GAP_BYTES: u64 = (64 + 32) << 20;
-
-/// Causes that are true of a server fragmented this way.
-fn expected(kind: Kind, workload: Workload, report: &Report) -> Vec<Cause> {
+/// The cause that is true of a server fragmented this way.
+fn expected(kind: Kind, workload: Workload) -> Cause {
     match (kind.has_jemalloc(), workload) {
         // Nothing can be seen or moved inside libc's heap.
-        (false, _) => vec![Cause::DefragUnsupportedBuild],
-        (true, Workload::Large) => {
-            let decayed = report.layers.rss < report.layers.used.map(|u| u + DECAYED_GAP_BYTES);
-            let mut causes = vec![Cause::AllocatorRetained, Cause::ExternalFragmentation];
-            causes.extend(decayed.then_some(Cause::Healthy));
-            causes
-        }
-        (true, _) => vec![Cause::ExternalFragmentation],
+        (false, _) => Cause::DefragUnsupportedBuild,
+        // Values of their own pages, which are kept.
+        (true, Workload::Large) => Cause::AllocatorRetained,
+        (true, _) => Cause::ExternalFragmentation,
     }
 }
 
+/// Freed pages decay within ten seconds: how many are left when the server is read would be the machine's doing.
+fn options(workload: Workload) -> Options {
+    Options { keeps_freed_pages: workload == Workload::Large, ..Options::default() }
+}
+
 fn check(kind: Kind, workload: Workload) -> String {
-    let mut lab = Lab::start(kind, &Options::default(), workload, FILL_BYTES).unwrap();
+    let mut lab = Lab::start(kind, &options(workload), workload, FILL_BYTES).unwrap();
     let report = diagnose(&read(&lab));
     lab.server.restart().unwrap();
     let (fresh_used, rss) = measure::used_and_rss(&mut lab.server.connection().unwrap()).unwrap();
     let floor = report.reclaim.restart.floor_rss_bytes.unwrap();
     let error = (floor as f64 / rss as f64 - 1.0) * 100.0;
-    let right = expected(kind, workload, &report).contains(&report.primary_cause);
+    let right = report.primary_cause == expected(kind, workload);
     let line = format!(
         "{:<13} {:<12} used {:>4} rss {:>4} -> used {:>4} floor {:>4} predicted {:>4} MiB ({error:+.1} %)  {:?}{}",
         kind.name(),
