@@ -359,17 +359,24 @@ fn order(args: &FixArgs) -> Option<Order> {
 }
 
 fn give(order: Order, patients: &[Patient], printer: &Printer) -> anyhow::Result<Exit> {
-    let mut found = false;
-    for run in Journals::of_user().unfinished()?.iter().filter(|r| r.is_running) {
-        if patients.iter().any(|p| p.plan.run_id == run.run_id) {
-            control::give(&run.path, order).context("failed to leave word for the other run")?;
-            printer.talk(&format!("told process {}", run.pid));
-            found = true;
-        }
+    let is_ours = |run_id: &str| patients.iter().any(|p| p.plan.run_id == run_id);
+    let mut runs = Journals::of_user().unfinished()?;
+    runs.retain(|run| run.is_running && is_ours(&run.run_id));
+    let (restarts, fixes): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| run.is_restart);
+    for run in &fixes {
+        control::give(&run.path, order).context("failed to leave word for the other run")?;
+        printer.talk(&format!("told process {}", run.pid));
     }
-    if found {
+    if !fixes.is_empty() {
         return Ok(Exit::Fine);
     }
-    printer.talk("no fix is running on this server from this machine");
+    printer.talk(&match restarts.first() {
+        // Half way there is nothing to hold still at.
+        Some(run) => format!(
+            "a restart is at work on this server, process {}: Ctrl-C where it runs ends it",
+            run.pid
+        ),
+        None => "no fix is running on this server from this machine".to_owned(),
+    });
     Ok(Exit::Refused)
 }
