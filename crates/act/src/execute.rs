@@ -4,6 +4,7 @@ use crate::control::{self, Stop};
 use crate::journal::{Journal, Journals};
 use crate::link::{Link, is_forking, waste};
 use crate::outcome::{self, Latency, Outcome, Skipped, Status, StepOutcome};
+use crate::plan::PURGING_THREAD;
 use crate::probe::{Percentiles, Probe};
 use crate::remedy::{defrag, purge, repack};
 use crate::settings::{Restored, Settings};
@@ -111,7 +112,7 @@ pub async fn execute(
     let probe = Probe::start(run.address, run.options);
     let deadline = Instant::now() + run.plan.bounds.max_duration;
     // A user who may not read settings has no such thread as far as we know.
-    let purging = link.config_get("jemalloc-bg-thread").await.unwrap_or_default();
+    let purging = link.config_get(PURGING_THREAD).await.unwrap_or_default();
     let stop = run.stop.clone().with_file(control::file_of(journal.path()));
     let mut work = Work {
         plan: run.plan,
@@ -197,6 +198,7 @@ impl Work<'_> {
         self.probe.start_period();
         self.last = None;
         self.retained_floor = None;
+        let had_thread = self.has_purging_thread;
         let result = match step.remedy {
             RemedyName::Purge => purge::run(self, step).await,
             RemedyName::Defrag => defrag::run(self, step).await,
@@ -209,6 +211,7 @@ impl Work<'_> {
         let during = self.probe.period();
         // Whatever the step changed goes back before the next one begins.
         self.put_back().await;
+        self.has_purging_thread = had_thread;
         let reclaimed_bytes = match (rss_before, self.rss().await) {
             (Some(before), Some(after)) => before.cast_signed() - after.cast_signed(),
             _ => 0,
@@ -223,6 +226,15 @@ impl Work<'_> {
             latency_us: Latency { baseline: self.baseline, during },
         };
         (outcome, error)
+    }
+
+    /// Sets what the step may set, for as long as it lasts.
+    pub(crate) async fn lend(&mut self, step: &Step) -> Result<(), ActError> {
+        for setting in &step.settings {
+            self.settings.set(&mut self.link, &mut self.journal, setting.name, &setting.to).await?;
+            self.has_purging_thread |= setting.name == PURGING_THREAD;
+        }
+        Ok(())
     }
 
     /// Puts all settings back. What could not be put back earlier and is now counts as put back.

@@ -201,6 +201,10 @@ pub fn make(report: &Report, sample: &Sample, bounds: Bounds) -> Plan {
             offer(&mut plan, report, sample, step);
         }
     }
+    if let Some(first) = plan.steps.first_mut().filter(|s| s.remedy != RemedyName::Purge) {
+        // Each remedy ends with a purge, of these pages, too, where none comes before.
+        lend_thread(first, &sample.config, pages);
+    }
     if plan.steps.is_empty() && plan.refused.is_empty() && plan.needs_restart {
         for remedy in [RemedyName::Purge, RemedyName::Defrag, RemedyName::Repack] {
             plan.refused.extend(guard::check(remedy, report, sample));
@@ -287,27 +291,31 @@ fn tails_step(plan: &Plan, tails: Tails) -> Step {
     }
 }
 
-/// Where the allocator's own thread is off, it is put on for the step: it drops pages beside the server, and one purge of
-/// all of them holds it (750 MiB on 6.2.5: 154 ms; with the thread on: 1.5 ms).
-fn purge_step(config: &Config, pages: u64) -> Step {
-    let name = "jemalloc-bg-thread";
-    let is_off = config.flag(name) == Some(false);
-    let settings = if is_off && pages > crate::remedy::purge::PURGE_BYTES {
+/// The setting of the allocator's own thread.
+pub(crate) const PURGING_THREAD: &str = "jemalloc-bg-thread";
+
+/// Where that thread is off, it is put on for the step: it drops pages beside the server, and one purge of all of them
+/// holds it (750 MiB on 6.2.5: 154 ms; with the thread on: 1.5 ms).
+fn lend_thread(step: &mut Step, config: &Config, pages: u64) {
+    if config.flag(PURGING_THREAD) == Some(false) && pages > crate::remedy::purge::PURGE_BYTES {
         let (from, on) = ("no".to_owned(), "yes".to_owned());
-        vec![Setting { name, from, to: on.clone(), most: on }]
-    } else {
-        vec![]
-    };
-    let mut commands: Vec<String> = settings.iter().map(set_command).collect();
-    commands.extend(purge_commands());
-    Step {
+        let setting = Setting { name: PURGING_THREAD, from, to: on.clone(), most: on };
+        step.commands.insert(0, set_command(&setting));
+        step.settings.insert(0, setting);
+    }
+}
+
+fn purge_step(config: &Config, pages: u64) -> Step {
+    let mut step = Step {
         remedy: RemedyName::Purge,
         why: "pages that hold nothing are kept in RAM".to_owned(),
         predicted_bytes: Some(pages),
         tails: None,
-        settings,
-        commands,
-    }
+        settings: vec![],
+        commands: purge_commands(),
+    };
+    lend_thread(&mut step, config, pages);
+    step
 }
 
 fn set_command(s: &Setting) -> String {
@@ -316,7 +324,7 @@ fn set_command(s: &Setting) -> String {
 }
 
 fn purge_commands() -> Vec<String> {
-    vec!["MEMORY PURGE".to_owned(), "INFO".to_owned(), "CONFIG GET jemalloc-bg-thread".to_owned()]
+    vec!["MEMORY PURGE".to_owned(), "INFO".to_owned(), format!("CONFIG GET {PURGING_THREAD}")]
 }
 
 /// What it ends with, each command named once.

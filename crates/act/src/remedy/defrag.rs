@@ -30,7 +30,7 @@ pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActEr
     if step.takes_the_rest() && waste(&info) < used / 100 {
         return Ok((Status::NotNeeded, "less than a hundredth of the data is waste".to_owned()));
     }
-    if let Err(error) = apply(work, step).await {
+    if let Err(error) = work.lend(step).await {
         return super::refused(error);
     }
     let ended = drive(work).await;
@@ -39,13 +39,6 @@ pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActEr
     let ended = ended?;
     purge::until_stable(work).await?;
     Ok(ended)
-}
-
-async fn apply(work: &mut Work<'_>, step: &Step) -> Result<(), ActError> {
-    for setting in &step.settings {
-        work.settings.set(&mut work.link, &mut work.journal, setting.name, &setting.to).await?;
-    }
-    Ok(())
 }
 
 async fn drive(work: &mut Work<'_>) -> Result<Ended, ActError> {

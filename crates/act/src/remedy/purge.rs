@@ -17,19 +17,10 @@ pub(crate) const PURGE_BYTES: u64 = 6 << 20;
 const MOST: u32 = 12;
 
 pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActError> {
-    let had_thread = work.has_purging_thread;
-    for setting in &step.settings {
-        let set =
-            work.settings.set(&mut work.link, &mut work.journal, setting.name, &setting.to).await;
-        if let Err(error) = set {
-            return super::refused(error);
-        }
-        work.has_purging_thread = true;
+    if let Err(error) = work.lend(step).await {
+        return super::refused(error);
     }
-    let result = until_stable(work).await;
-    // The setting itself goes back with the end of the step.
-    work.has_purging_thread = had_thread;
-    let (count, longest) = result?;
+    let (count, longest) = until_stable(work).await?;
     let note = format!("{count} purges, the longest took {:.1} ms", longest.as_secs_f64() * 1e3);
     Ok((Status::Done, note))
 }
