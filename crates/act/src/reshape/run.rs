@@ -113,11 +113,12 @@ pub async fn apply(run: Run<'_>, events: Events<'_>) -> Result<Outcome, ActError
     let mut record = Record::open(run.journals, &preview.target, &preview.spec.shape)?;
     let (mut journal, resumed) = begin(&run, !record.is_kept)?;
     events(Event::Begun { journal: journal.path().to_owned(), resumed });
+    // Without the probe, as after: its connection has a buffer of 40 KiB or none, as the server's cron and a PING fall (6.2).
+    let before = settled(&mut link).await?;
+    let dirty = changes(&mut link).await;
     let probe = Probe::start(run.address, run.options);
     let baseline = baseline(&probe, &run.stop).await;
     let begun = Instant::now();
-    let before = settled(&mut link).await?;
-    let dirty = changes(&mut link).await;
     let stop = run.stop.clone().with_file(control::file_of(journal.path()));
     let mut conduct = Conduct {
         run: &run,
@@ -134,6 +135,7 @@ pub async fn apply(run: Run<'_>, events: Events<'_>) -> Result<Outcome, ActError
     let mut tally = Tally::default();
     let result = conduct.all(&mut link, &mut journal, &mut record, &mut tally).await;
     let stopped = conduct.stop.is_set();
+    drop(conduct);
     let (status, error) = match &result {
         Ok(()) if stopped => (Status::Stopped, None),
         Ok(()) if tally.is_cut => (Status::Bounded, None),
