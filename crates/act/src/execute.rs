@@ -4,7 +4,7 @@ use crate::control::{self, Stop};
 use crate::journal::{Journal, Journals};
 use crate::link::{Link, is_forking, waste};
 use crate::outcome::{self, Latency, Outcome, Skipped, Status, StepOutcome};
-use crate::plan::PURGING_THREAD;
+use crate::plan::{PURGING_THREAD, Setting};
 use crate::probe::{Percentiles, Probe};
 use crate::remedy::{defrag, purge, repack};
 use crate::settings::{Restored, Settings};
@@ -228,9 +228,9 @@ impl Work<'_> {
         (outcome, error)
     }
 
-    /// Sets what the step may set, for as long as it lasts.
-    pub(crate) async fn lend(&mut self, step: &Step) -> Result<(), ActError> {
-        for setting in &step.settings {
+    /// Sets what the step may set, for as long as it lasts or until it is put back.
+    pub(crate) async fn lend(&mut self, settings: &[Setting]) -> Result<(), ActError> {
+        for setting in settings {
             self.settings.set(&mut self.link, &mut self.journal, setting.name, &setting.to).await?;
             self.has_purging_thread |= setting.name == PURGING_THREAD;
         }

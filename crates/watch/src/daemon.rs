@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use unfrag_model::text::counted;
 
 /// Everything that a configuration decides.
 #[derive(Debug, Clone)]
@@ -279,12 +280,11 @@ async fn keep_alive(fleet: Arc<Fleet>) {
         fleet.note_twins();
         let nodes = fleet.nodes();
         let lost = nodes.iter().filter(|n| n.state().failure.is_some()).count();
-        let status = match (nodes.len(), lost) {
-            (1, 0) => "1 server".to_owned(),
-            (1, _) => "1 server, which does not answer".to_owned(),
-            (all, 0) => format!("{all} servers"),
-            (all, 1) => format!("{all} servers, 1 does not answer"),
-            (all, lost) => format!("{all} servers, {lost} do not answer"),
+        let all = counted(nodes.len() as u64, "server");
+        let status = match lost {
+            0 => all,
+            1 => format!("{all}, 1 does not answer"),
+            lost => format!("{all}, {lost} do not answer"),
         };
         let _ = sd_notify::notify(
             false,

@@ -11,7 +11,7 @@ use super::purge;
 use crate::execute::{Ended, Work};
 use crate::link::waste;
 use crate::outcome::Status;
-use crate::plan::{CYCLE_FIRST, CYCLE_MOST};
+use crate::plan::{CYCLE_FIRST, CYCLE_MOST, PURGING_THREAD};
 use crate::{ActError, RemedyName, Step};
 use std::time::Duration;
 use unfrag_model::Info;
@@ -30,13 +30,17 @@ pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActEr
     if step.takes_the_rest() && waste(&info) < used / 100 {
         return Ok((Status::NotNeeded, "less than a hundredth of the data is waste".to_owned()));
     }
-    if let Err(error) = work.lend(step).await {
+    if let Err(error) = work.lend(&step.settings).await {
         return super::refused(error);
     }
     let ended = drive(work).await;
     // Off before anything else goes back: with the old gates and `hz` it would still be running.
     work.put_back().await;
     let ended = ended?;
+    // The allocator's thread is for the purge as well.
+    if let Some(thread) = step.settings.iter().find(|s| s.name == PURGING_THREAD) {
+        work.lend(std::slice::from_ref(thread)).await?;
+    }
     purge::until_stable(work).await?;
     Ok(ended)
 }

@@ -17,7 +17,7 @@ pub(crate) const PURGE_BYTES: u64 = 6 << 20;
 const MOST: u32 = 12;
 
 pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActError> {
-    if let Err(error) = work.lend(step).await {
+    if let Err(error) = work.lend(&step.settings).await {
         return super::refused(error);
     }
     let (count, longest) = until_stable(work).await?;

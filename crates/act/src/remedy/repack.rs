@@ -116,7 +116,7 @@ pub(crate) async fn run(work: &mut Work<'_>, step: &Step) -> Result<Ended, ActEr
     if chunk_room(&info, work.limit, room::wanted(0)).is_none() {
         return Ok((Status::Refused, NO_ROOM.to_owned()));
     }
-    if let Err(error) = work.lend(step).await {
+    if let Err(error) = work.lend(&step.settings).await {
         return super::refused(error);
     }
     let mut repack = match Repack::prepare(work, &info, step.tails.is_some()).await {

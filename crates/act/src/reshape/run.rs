@@ -113,7 +113,7 @@ pub async fn apply(run: Run<'_>, events: Events<'_>) -> Result<Outcome, ActError
     let mut record = Record::open(run.journals, &preview.target, &preview.spec.shape)?;
     let (mut journal, resumed) = begin(&run, !record.is_kept)?;
     events(Event::Begun { journal: journal.path().to_owned(), resumed });
-    // Without the probe, as after: its connection has a buffer of 40 KiB or none, as the server's cron and a PING fall (6.2).
+    // Without the probe, as after: its connection has a query buffer or none, as the server's cron and a PING fall.
     let before = settled(&mut link).await?;
     let dirty = changes(&mut link).await;
     let probe = Probe::start(run.address, run.options);

@@ -201,9 +201,20 @@ fn a_pause_beside_a_fork_puts_the_settings_back_as_well() {
     // The child sleeps after each key.
     set(&mut defrag.connection, "rdb-key-save-delay", "150");
     redis::cmd("BGSAVE").exec(&mut defrag.connection).unwrap();
+    // Beside its looks, these are counted as well.
+    let mut asked = || {
+        let info = measure::info(&mut defrag.connection).unwrap();
+        let calls = info["cmdstat_info"].trim_start_matches("calls=").split(',').next().unwrap();
+        calls.parse::<u64>().unwrap()
+    };
+    let (first, mut own) = (asked(), 0);
     defrag.run.release();
-    // It looks eight times a second, and may pause before it has seen the child: then this shows less.
-    std::thread::sleep(Duration::from_secs(1));
+    // The first may have been under way before the child was there; by the fourth it has been said.
+    measure::wait_until("looks beside the fork", || {
+        own += 1;
+        Ok(asked() >= first + own + 4)
+    })
+    .unwrap();
     defrag.tell("--pause");
     defrag.waits_for_settings();
     defrag.tell("--resume");

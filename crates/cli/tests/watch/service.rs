@@ -77,7 +77,7 @@ fn systemd_hears_that_it_is_ready_alive_and_ending_and_its_log_is_json() {
     };
     until("READY=1", 1);
     until("WATCHDOG=1", 4);
-    until("STATUS=1 server, which does not answer", 1);
+    until("STATUS=1 server, 1 does not answer", 1);
     signal(child.0.id(), "-TERM").unwrap();
     until("STOPPING=1", 1);
     let mut log = String::new();
